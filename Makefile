@@ -21,9 +21,10 @@ run: $(INSTALLED)  ## three demo backends, the checker and the balancer on http:
 # Hundreds of processes import the package: without bytecode, which some environments turn off, each would compile it.
 # What depends on the version of Python: CI repeats it with others.
 VARYING := $(addprefix tests/,config cli proxy server upstream wiring test_docs.py)
-test: $(DEVELOP)  ## the tests; ALL=1 adds those that take longest, and all members of sampled ones; BUSY=2 adds load
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder \
-		$(if $(ALL),--all) $(if $(BUSY),--busy $(BUSY)) $(if $(FAST),-m 'not e2e' $(VARYING)) $(OPTIONS)
+EXTENT = $(if $(ALL),--all,$(if $(LONG),--long))
+test: $(DEVELOP)  ## the tests, in five minutes; LONG=1 adds those that take long, as CI does, ALL=1 all; BUSY=2 adds load
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder \
+		$(EXTENT) $(if $(BUSY),--busy $(BUSY)) $(if $(FAST),-m 'not e2e' $(VARYING)) $(OPTIONS)
 
 build: $(DEVELOP)  ## the source distribution and, made of it, the wheel; compiled where a C compiler exists, unless LBFLASK_COMPILE=0
 	@rm -rf dist/lbflask-*
@@ -45,9 +46,9 @@ $(WHEEL)/.wheel: setup.py pyproject.toml $(wildcard locks/*.txt) $(shell find lb
 compiled: $(WHEEL)/.wheel  ## the compiled wheel in .venv-compiled, for measurements and tests of both builds
 	$(WHEEL)/bin/python -m devtools.compiled_checkout $(WHEEL)/checkout
 
-test-compiled: compiled  ## the tests against the compiled wheel; ALL=1 and OPTIONS as of `make test`
-	cd $(WHEEL)/checkout && PYTHONDONTWRITEBYTECODE= ../bin/python -m pytest --numprocesses 6 \
-		--dist loadfile --no-loadscope-reorder $(if $(ALL),--all) $(OPTIONS)
+test-compiled: compiled  ## the tests against the compiled wheel; LONG=1, ALL=1 and OPTIONS as of `make test`
+	cd $(WHEEL)/checkout && PYTHONDONTWRITEBYTECODE= ../bin/python -m pytest --numprocesses 4 \
+		--dist loadfile --no-loadscope-reorder $(EXTENT) $(OPTIONS)
 
 # With COMPILED=1, `fuzz` and `chaos` run against the compiled wheel.
 CHOSEN = $(if $(COMPILED),compiled,$(DEVELOP))

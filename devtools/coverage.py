@@ -28,7 +28,7 @@ from devtools.environment import ROOT
 BAR = 90.0
 #: Modules that are listed with what is missing in them.
 LISTED = 20
-_PYTEST = ["-m", "pytest", "--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
+_PYTEST = ["-m", "pytest", "--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder", "--long"]
 _SETTINGS = str(ROOT / "pyproject.toml")
 _CORE = ROOT / "lbflask" / "core"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections import Counter
 from collections.abc import Generator, Iterator
 
 import hypothesis
@@ -16,10 +15,12 @@ from devtools.servers import valkey
 from devtools.wait import eventually
 from tests.support.busy import Busy
 from tests.support.leftovers import Leftover, leftovers, mark_children
+from tests.support.selection import QUICK_EXAMPLES, Extent, left_out
 
 #: On a busy machine an example may take longer than Hypothesis allows by default. With EXAMPLES=fixed, as in CI,
 #: the examples are the same each time, so that a fault found by chance fails no other change.
 hypothesis.settings.register_profile("untimed", deadline=None, derandomize=os.environ.get("EXAMPLES") == "fixed")
+hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("untimed"), max_examples=QUICK_EXAMPLES)
 hypothesis.settings.load_profile("untimed")
 
 _DEFAULTS = ((signal.SIGQUIT, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL))
@@ -28,6 +29,7 @@ LEFT = pytest.StashKey[list[Leftover]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the long tests too, and more members of sampled ones")
     parser.addoption("--all", action="store_true", help="run the thorough tests too, and every member of sampled ones")
     parser.addoption("--busy", type=int, default=0, metavar="N", help="run beside N processes that compute without end")
     parser.addoption(
@@ -35,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # a profile of devtools/individual_coverage.py comes after it
 def pytest_configure(config: pytest.Config) -> None:
     """Signals that the shell ignores, as for a job in the background, would be ignored by every process of a test.
     What is started carries a mark, in the process that distributes the tests as in those that run them.
@@ -43,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
     mark_children()
+    if extent(config) is Extent.QUICK:
+        hypothesis.settings.load_profile("quick")
     if not hasattr(config, "workerinput"):
         config.stash[BUSY] = Busy(config.getoption("--busy"))
 
@@ -89,25 +94,19 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The slow ones first: else one process would be left with them while the others have nothing to do.
 
-    Without --all, of a test with many costly members one in so many runs, and none of the tests that take longest.
+    Without --long and --all some do not run (tests/support/selection.py).
     """
     items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("early", "e2e")])
+    out = left_out(items, extent(config))
+    if out:
+        config.hook.pytest_deselected(items=[item for item in items if item in out])
+        items[:] = [item for item in items if item not in out]
+
+
+def extent(config: pytest.Config) -> Extent:
     if config.getoption("--all"):
-        return
-    seen: Counter[str] = Counter()
-    left_out: set[pytest.Item] = set()
-    for item in items:
-        if item.get_closest_marker("thorough") is not None:
-            left_out.add(item)
-        sampled = item.get_closest_marker("sampled")
-        if sampled is not None:
-            test = item.nodeid.partition("[")[0]
-            if seen[test] % sampled.args[0]:
-                left_out.add(item)
-            seen[test] += 1
-    if left_out:
-        config.hook.pytest_deselected(items=list(left_out))
-        items[:] = [item for item in items if item not in left_out]
+        return Extent.ALL
+    return Extent.LONG if config.getoption("--long") else Extent.QUICK
 
 
 @pytest.fixture(scope="session", autouse=True)

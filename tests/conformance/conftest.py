@@ -11,21 +11,22 @@ from devtools.scripted_backend import ScriptedBackend
 from devtools.servers import free_port
 from tests.conformance.servers import OWN, STOCK, Rig, fresh, start
 from tests.support.programmed import ProgrammedBackend
+from tests.support.selection import first_of
 
 
-@pytest.fixture(scope="session", params=OWN)
+@pytest.fixture(scope="session", params=first_of(OWN))
 def own(request: pytest.FixtureRequest, _shared_valkey: str) -> Iterator[Rig]:
     """Our own worker, with each of gunicorn's parsers."""
     yield from start(request.param, _shared_valkey, *OWN[request.param])
 
 
-@pytest.fixture(scope="session", params=STOCK)
+@pytest.fixture(scope="session", params=first_of(STOCK))
 def stock(request: pytest.FixtureRequest, _shared_valkey: str) -> Iterator[Rig]:
     """gunicorn's own workers."""
     yield from start(request.param, _shared_valkey, *STOCK[request.param])
 
 
-@pytest.fixture(scope="session", params=OWN)
+@pytest.fixture(scope="session", params=first_of(OWN))
 def unlimited(request: pytest.FixtureRequest, _shared_valkey: str) -> Iterator[Rig]:
     """Our own worker, with each of gunicorn's parsers, and no limit to a body."""
     kind = f"unlimited-{request.param}"

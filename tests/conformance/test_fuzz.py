@@ -19,12 +19,13 @@ from tests.conformance.cases import ask, chunked, post
 from tests.conformance.servers import Rig
 from tests.control.servers import ALICE, TOKENS, Counter
 from tests.support.changes import CHANGES, changed, changes_of
+from tests.support.selection import examples
 
 #: Seeds of the generator: another one makes other requests, and one that has found something stays.
 SEED = 20_261
 #: Seconds for each test with each parser: what was not tried by then is not tried.
 SECONDS = 5.0
-FUZZ = settings(max_examples=250, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=examples(250), deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 #: Requests in order, of which others are made.
 GOOD = [

@@ -17,6 +17,7 @@ from devtools.wait import eventually
 from tests.conformance.cases import ask, chunked, post, reply, sized
 from tests.conformance.servers import STOCK, Rig
 from tests.support.programmed import Programme, ProgrammedBackend, Received, next_of, says
+from tests.support.selection import first_of
 
 ROUTES = """
 error_pages = { 502 = "DIR/bad.html" }
@@ -102,7 +103,7 @@ class Routed(Rig):
 OWN_ONLY = pytest.mark.parametrize("routed", ["own"], indirect=True)
 
 
-@pytest.fixture(scope="module", params=["own", "gthread"])
+@pytest.fixture(scope="module", params=first_of(["own", "gthread"]))
 def routed(
     request: pytest.FixtureRequest, _shared_valkey: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Routed]:

@@ -19,6 +19,7 @@ from lbflask.core.route_match import RouteMatch
 from lbflask.core.routing import MOST_READINGS, AmbiguousPath, Route, RouteTable
 from tests.support.changes import property_test
 from tests.support.naive_routes import MATCHES, QUERIES, Query, find, naive, routes_of
+from tests.support.selection import examples
 
 
 def table(*matches: RouteMatch) -> RouteTable:
@@ -259,7 +260,7 @@ PIECES = ["/", "/", "/", "admin", "public", "a", ".", "..", "%2e", "%2E%2e", "%2
 PIECES += ["%61dmin", "%3F", "%23", "%00", "%25", "%20", "%2", "..."]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map(lambda pieces: "/" + "".join(pieces)))
 def test_whatever_a_server_makes_of_a_path_the_route_is_that_of_what_it_serves(path: str) -> None:
     matches = [

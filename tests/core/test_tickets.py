@@ -18,6 +18,7 @@ from lbflask.core.tickets import (
     TicketCounts,
     block_size,
 )
+from tests.support.selection import examples
 
 
 def rate_of(*seconds: int, start: float = 1000.0) -> float:
@@ -146,7 +147,7 @@ def traffic(draw: st.DrawFn) -> tuple[int, int, list[tuple[int, int]]]:
     return backends, machines, draw(st.lists(request, min_size=20, max_size=200))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(traffic(), st.data())
 def test_equal_backends_differ_by_at_most_one_request_for_each_machine(
     case: tuple[int, int, list[tuple[int, int]]], data: st.DataObject
@@ -168,7 +169,7 @@ def test_the_bound_is_reached() -> None:
     assert counting.imbalance == 2
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.integers(1, 7), st.integers(1, 5), st.lists(st.integers(0, 4), max_size=200))
 def test_without_leases_the_order_is_exact_for_the_fleet(backends: int, machines: int, requests: list[int]) -> None:
     counting = Counting(backends, machines)

@@ -66,6 +66,7 @@ def without_port(value: str) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.sampled(4, 1)
 def test_an_example_is_served_as_by_nginx(name: str, redis_url: str, tmp_path: Path) -> None:
     require(shutil.which("nginx") is not None, "nginx")
     with Example(name, tmp_path) as example:

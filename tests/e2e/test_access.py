@@ -14,6 +14,7 @@ from devtools.raw_client import RawClient
 from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.servers import Gunicorn, HttpResponse, get
 from devtools.wait import eventually
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.e2e
 
@@ -79,7 +80,7 @@ class Site:
         return (self.directory / "access.log").read_text()
 
 
-@pytest.fixture(scope="module", params=WORKERS)
+@pytest.fixture(scope="module", params=first_of(WORKERS))
 def site(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp(request.param)
     (directory / "deny.txt").write_text("203.0.113.0/24\n2001:db8::/32 # abuse\n")

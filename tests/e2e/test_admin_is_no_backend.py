@@ -186,6 +186,7 @@ def test_what_others_have_put_into_the_store_is_never_connected_to(house: House,
     assert {answer.status for answer in answers} == {200}
 
 
+@pytest.mark.long
 def test_a_check_finds_what_is_in_the_store_down(house: House, demos: list[int]) -> None:
     port, keys = house.balancer.admin_port, PoolKeys("admin-address", "default")
     there = Backend("older", "127.0.0.1", port, f"http://127.0.0.1:{port}")

@@ -9,6 +9,7 @@ import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import argon2
@@ -19,6 +20,7 @@ from playwright.sync_api import Error as BrowserError
 from devtools.servers import Gunicorn, HttpResponse, get, urls
 from devtools.wait import PATIENCE, eventually
 from tests.support.browser import chromium
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.e2e
 
@@ -63,15 +65,31 @@ def credentials(user: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
-@pytest.fixture(params=[(), ("-k", "gthread", "--threads", "8")], ids=["own", "gthread"])
-def balancer(request: pytest.FixtureRequest, store: str, demos: list[int], tmp_path: Path) -> Iterator[Gunicorn]:
-    file = tmp_path / "lbflask.toml"
-    file.write_text(f"backends = {urls(demos).split(',')}\n{FILE}")
+@dataclass(frozen=True)
+class Site:
+    """A balancer, and the file of its users."""
+
+    balancer: Gunicorn
+    users: Path
+
+
+@pytest.fixture(scope="module", params=first_of([(), ("-k", "gthread", "--threads", "8")]), ids=["own", "gthread"])
+def site(
+    request: pytest.FixtureRequest, store: str, demos: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("users")
+    file, users = directory / "lbflask.toml", directory / "users.htpasswd"
+    file.write_text(f"namespace = {directory.name!r}\nbackends = {urls(demos).split(',')}\n{FILE}")
     bob = bcrypt.hashpw(b"bobs", bcrypt.gensalt(4)).decode()
-    (tmp_path / "users.htpasswd").write_text(f"# staff\nalice:{hashed(ALICE)}\nbob:{bob}\n")
+    users.write_text(f"# staff\nalice:{hashed(ALICE)}\nbob:{bob}\ndora:{hashed('doras')}\n")
     with Gunicorn(*request.param, workers=1, config=file, redis_url=store) as running:
-        yield running
+        yield Site(running, users)
         running.assert_no_traceback()
+
+
+@pytest.fixture
+def balancer(site: Site) -> Gunicorn:
+    return site.balancer
 
 
 def checks(balancer: Gunicorn) -> dict[str, float]:
@@ -137,39 +155,28 @@ def test_a_route_has_its_own_check(balancer: Gunicorn) -> None:
 
 
 def test_a_thousand_requests_take_one_verification(balancer: Gunicorn) -> None:
-    alice = credentials("alice", ALICE)
+    """By a user that no other test has."""
+    dora, before = credentials("dora", "doras"), checks(balancer)
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda _: get(balancer.port, "/echo", headers=alice).status, range(1000)))
+        answers = list(threads.map(lambda _: get(balancer.port, "/echo", headers=dora).status, range(1000)))
     assert answers == [200] * 1000
     found = checks(balancer)
-    assert found["allowed"] == 1
-    assert found["cached"] == 999
-
-
-def test_a_reload_takes_the_users_of_the_file(balancer: Gunicorn, tmp_path: Path) -> None:
-    alice = credentials("alice", ALICE)
-    assert get(balancer.port, "/echo", headers=alice).status == 200
-    (tmp_path / "users.htpasswd").write_text(f"carol:{hashed('carols')}\n")
-    os.kill(balancer.pid, signal.SIGHUP)
-    eventually(lambda: get(balancer.port, "/echo", headers=credentials("carol", "carols")).status == 200, "carol")
-    eventually(lambda: get(balancer.port, "/echo", headers=alice).status == 401, "alice is out")
-    (tmp_path / "users.htpasswd").write_text("carol:$apr1$x$y\n")
-    os.kill(balancer.pid, signal.SIGHUP)
-    eventually(lambda: "line 1: the hash of carol: MD5" in balancer.output, "the reason")
-    assert get(balancer.port, "/echo", headers=credentials("carol", "carols")).status == 200
+    assert found["allowed"] - before.get("allowed", 0) == 1
+    assert found["cached"] - before.get("cached", 0) == 999
 
 
 def test_other_requests_go_on_while_passwords_are_verified(balancer: Gunicorn) -> None:
     def guess(number: int) -> int:
         return get(balancer.port, "/echo", headers=credentials("alice", f"guess {number}")).status
 
-    with ThreadPoolExecutor(20) as threads:
-        guesses = [threads.submit(guess, number) for number in range(40)]
+    with ThreadPoolExecutor(12) as threads:
+        guesses = [threads.submit(guess, number) for number in range(12)]
         while not all(one.done() for one in guesses):
             assert get(balancer.port, "/open/echo").status in (200, 404)
         assert {one.result() for one in guesses} <= {401, 503}
 
 
+@pytest.mark.long
 def test_a_browser_asks_for_the_password(balancer: Gunicorn) -> None:
     with chromium() as browser:
         with pytest.raises(BrowserError, match="ERR_INVALID_AUTH_CREDENTIALS"):  # there is no user to ask
@@ -191,3 +198,17 @@ def test_no_client_states_a_user_on_a_route_without_this_check(balancer: Gunicor
     ):
         lines = echoed(get(balancer.port, path, headers=sent))
         assert [line for line in lines if "user:" in line.lower()] == user
+
+
+def test_a_reload_takes_the_users_of_the_file(site: Site) -> None:
+    """The last test with these users."""
+    balancer, alice = site.balancer, credentials("alice", ALICE)
+    assert get(balancer.port, "/echo", headers=alice).status == 200
+    site.users.write_text(f"carol:{hashed('carols')}\n")
+    os.kill(balancer.pid, signal.SIGHUP)
+    eventually(lambda: get(balancer.port, "/echo", headers=credentials("carol", "carols")).status == 200, "carol")
+    eventually(lambda: get(balancer.port, "/echo", headers=alice).status == 401, "alice is out")
+    site.users.write_text("carol:$apr1$x$y\n")
+    os.kill(balancer.pid, signal.SIGHUP)
+    eventually(lambda: "line 1: the hash of carol: MD5" in balancer.output, "the reason")
+    assert get(balancer.port, "/echo", headers=credentials("carol", "carols")).status == 200

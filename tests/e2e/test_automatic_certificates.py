@@ -140,6 +140,7 @@ def test_three_names_are_issued_once_for_two_instances(site: Site, store: str) -
         assert get(port, "/").status == 308
 
 
+@pytest.mark.long
 def test_names_that_fail_back_off_and_leave_the_others_alone(site: Site) -> None:
     site.authority.forget(NAMES[1])
     site.balancer("one")
@@ -153,6 +154,7 @@ def test_names_that_fail_back_off_and_leave_the_others_alone(site: Site) -> None
     assert NAMES[1] not in issued(checker)
 
 
+@pytest.mark.long
 def test_an_emptied_store_gets_back_what_the_disk_has(site: Site, store: str) -> None:
     only = {"tls__acme__domains": NAMES[0]}
     site.balancer("one", **only)
@@ -230,7 +232,7 @@ def ask(port: int, trust: ssl.SSLContext) -> str:
 
 
 class Clients:
-    """Clients that ask all instances without a pause until the end of the block. `seen` has the begin of each request
+    """Clients that ask all instances until the end of the block. `seen` has the begin of each request
     that succeeded and the certificate of its connection, `failures` why others did not.
     """
 
@@ -243,7 +245,7 @@ class Clients:
         ]
 
     def _ask(self, port: int, trust: ssl.SSLContext) -> None:
-        while not self._ended.is_set():
+        while not self._ended.wait(0.02):
             begun = time.monotonic()
             try:
                 self.seen.append((begun, port, ask(port, trust)))
@@ -261,6 +263,7 @@ class Clients:
             thread.join(PATIENCE)
 
 
+@pytest.mark.long
 def test_a_renewal_under_load_fails_no_request_and_reaches_all_workers(tmp_path: Path, store: str, echo: int) -> None:
     """Several clients of two instances, a tunnel and a large download through each, all of them open throughout."""
     site = Site(tmp_path, store, [echo], NAMES[0], validity=45)
@@ -333,6 +336,7 @@ def late(clients: Clients, port: int, since: float, count: int) -> bool:
     return sum(at == port and moment > since for moment, at, _ in list(clients.seen)) >= count
 
 
+@pytest.mark.long
 def test_without_its_store_an_instance_serves_from_memory_and_then_from_disk(tmp_path: Path, demos: list[int]) -> None:
     port = free_port()
     with valkey(port=port) as url:

@@ -105,6 +105,7 @@ def test_the_check_as_a_process_says_it_on_standard_error(tmp_path: Path) -> Non
     assert (run.returncode, run.stdout) == (1, "")
 
 
+@pytest.mark.long
 def test_the_check_accepts_what_is_right(tmp_path: Path) -> None:
     run = _run("lbflask", "config", "check", str(_write(tmp_path, GOOD)))
     assert (run.returncode, run.stdout, run.stderr) == (0, "the configuration is valid\n", "")
@@ -112,7 +113,7 @@ def test_the_check_accepts_what_is_right(tmp_path: Path) -> None:
 
 @_starts
 @pytest.mark.parametrize("what", ["unknown key", "malformed TOML", "empty backend list", "rise = 0", "unreadable file"])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5, 3)
 def test_nothing_starts_with_an_error(start: list[str], what: str, tmp_path: Path) -> None:
     text, words = BAD[what]
     file = _write(tmp_path, text)
@@ -121,7 +122,8 @@ def test_nothing_starts_with_an_error(start: list[str], what: str, tmp_path: Pat
 
 @_starts
 @pytest.mark.parametrize("named", ["configuration", "tokens"])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4, 2)
+@pytest.mark.long
 def test_nothing_waits_for_a_fifo_in_place_of_a_file(start: list[str], named: str, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -130,6 +132,7 @@ def test_nothing_waits_for_a_fifo_in_place_of_a_file(start: list[str], named: st
     _ends_with_one_clear_line(run, str(file), [str(fifo), "it is a FIFO"])
 
 
+@pytest.mark.long
 def test_a_reload_does_not_wait_for_a_fifo(store: str, demos: list[int], tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("operator:alice:0123456789abcdef\n")
@@ -145,6 +148,7 @@ def test_a_reload_does_not_wait_for_a_fifo(store: str, demos: list[int], tmp_pat
         assert get(balancer.port).status == 200
 
 
+@pytest.mark.long
 def test_an_error_in_the_environment_names_the_variable() -> None:
     run = _run("lbflask", "config", "check", LBFLASK_BACKENDS="http://127.0.0.1:9", LBFLASK_HEALTH__RISE="0")
     _ends_with_one_clear_line(run, "LBFLASK_HEALTH__RISE", ["health.rise", "0"])

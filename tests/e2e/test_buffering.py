@@ -57,7 +57,10 @@ class Edge:
         return sum(float(line.split()[-1]) for line in lines if line.startswith(f"lbflask_{name}"))
 
 
-@pytest.fixture(scope="module", params=["own", "gevent", pytest.param("gthread", marks=pytest.mark.thorough)])
+@pytest.fixture(
+    scope="module",
+    params=["own", pytest.param("gevent", marks=pytest.mark.long), pytest.param("gthread", marks=pytest.mark.thorough)],
+)
 def edge(request: pytest.FixtureRequest, store: str, backend: int) -> Iterator[Edge]:
     with Gunicorn(
         *WORKERS[request.param],
@@ -114,12 +117,14 @@ def test_a_large_upload_passes_through_a_file(edge: Edge) -> None:
 
 def read_to(sock: socket.socket, size: int) -> bytes:
     """So many bytes of a response, behind its head."""
-    data = b""
-    while len(data.partition(b"\r\n\r\n")[2]) < size:
+    data = bytearray()
+    head = -1
+    while head < 0 or len(data) < head + 4 + size:
         piece = sock.recv(1 << 20)
         assert piece, f"closed after {len(data)} bytes"
         data += piece
-    return data.partition(b"\r\n\r\n")[2]
+        head = data.find(b"\r\n\r\n") if head < 0 else head
+    return bytes(data[head + 4 :])
 
 
 def slow_reader(port: int) -> socket.socket:
@@ -153,6 +158,7 @@ def test_a_slow_reader_that_leaves_leaves_nothing(edge: Edge) -> None:
     assert get(edge.balancer.port).body == b"small"
 
 
+@pytest.mark.long
 def test_clients_under_tls_are_buffered_too(store: str, backend: int, tmp_path: Path) -> None:
     with ExitStack() as stack:
         authority = Authority(tmp_path)

@@ -69,6 +69,7 @@ def test_a_name_that_matches_is_issued_for_all_instances_and_no_other_is(site: S
     assert re.search(r'lbflask_acme_on_demand_names\{state="issued"\} 1', page)
 
 
+@pytest.mark.long
 def test_only_so_many_first_orders_begin_within_an_hour_also_after_a_change_of_the_leader(site: Site) -> None:
     site.settings["tls__acme__on_demand_per_hour"] = 1
     site.balancer("one")
@@ -119,6 +120,7 @@ def service() -> Iterator[Service]:
     service.server.server_close()
 
 
+@pytest.mark.long
 def test_a_service_permits_names_and_the_leader_asks_it_too(site: Site, store: str, service: Service) -> None:
     del site.settings["tls__acme__on_demand"]
     site.settings["tls__acme__on_demand_ask"] = service.url

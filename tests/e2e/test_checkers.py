@@ -165,6 +165,7 @@ def test_a_successor_writes_within_the_lease_and_a_second(
                 checker.assert_no_traceback()
 
 
+@pytest.mark.long
 def test_not_one_write_of_a_leader_that_was_frozen_lands(store: str, client: redis.Redis, demos: list[int]) -> None:
     """Frozen, replaced and thawed, several times over. Each sees the backends in its own way, so that it would show."""
     common = {"redis_url": store, "backends": urls(demos), "health__interval": 0.2, "health__lease": 0.5}
@@ -192,6 +193,7 @@ def test_not_one_write_of_a_leader_that_was_frozen_lands(store: str, client: red
     assert monitor.applied == sorted(monitor.applied), "a write of an epoch landed after one of a later epoch"
 
 
+@pytest.mark.long
 def test_traffic_flows_without_any_checker(store: str, client: redis.Redis, demos: list[int]) -> None:
     """What nobody speaks of any more is unknown, and may serve: also what was down, and is up again meanwhile."""
     late = free_port()
@@ -211,6 +213,7 @@ def test_traffic_flows_without_any_checker(store: str, client: redis.Redis, demo
         balancer.assert_no_traceback()
 
 
+@pytest.mark.long
 def test_a_backend_that_the_leading_checker_does_not_know_is_found_by_the_doctor(
     store: str, demos: list[int], client: redis.Redis
 ) -> None:

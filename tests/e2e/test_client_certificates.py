@@ -153,6 +153,7 @@ def test_a_route_is_for_clients_with_a_certificate_only(balancer: Balancer, back
 
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+@pytest.mark.sampled(2, 1)
 def test_a_client_without_a_valid_certificate_learns_the_reason(balancer: Balancer, version: str) -> None:
     assert "ALERT" in balancer.refuses(None, version)
     assert "UNKNOWN_CA" in balancer.refuses(balancer.others, version)
@@ -174,6 +175,7 @@ def test_authorities_and_revocations_change_without_new_workers(balancer: Balanc
     assert balancer.workers() == workers
 
 
+@pytest.mark.long
 def test_sessions_are_not_resumed(balancer: Balancer) -> None:
     context = balancer.context(balancer.ours)
     session: ssl.SSLSession | None = None
@@ -188,6 +190,7 @@ def test_sessions_are_not_resumed(balancer: Balancer) -> None:
     assert session is None
 
 
+@pytest.mark.long
 def test_a_handshake_that_fails_for_another_reason_ends_with_an_alert_too(balancer: Balancer) -> None:
     context = balancer.context(None)
     context.maximum_version = ssl.TLSVersion.TLSv1_2

@@ -12,6 +12,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -24,6 +25,7 @@ from devtools.environment import HOST, ROOT
 from devtools.servers import Gunicorn, HttpResponse, get
 from devtools.wait import PATIENCE, eventually
 from tests.e2e.test_stock_workers import WORKERS
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.e2e
 
@@ -55,17 +57,18 @@ pool = "default"
 """
 
 
+@cache
 def documents() -> list[Path]:
     """Some 200 pages, style sheets, programs and JSON documents of installed packages, and pages of this project."""
     found: list[Path] = []
     for folder in (Path(sysconfig.get_path("purelib")), ROOT / "docs"):
+        paths = sorted(path for path in folder.rglob("*.*") if path.suffix in TYPES)
         for suffix in TYPES:
-            files = sorted(path for path in folder.rglob(f"*{suffix}") if 1024 <= path.stat().st_size <= 400_000)
+            files = [path for path in paths if path.suffix == suffix and 1024 <= path.stat().st_size <= 400_000]
             found += files[:: max(1, len(files) // 30)]
     return found
 
 
-DOCUMENTS = documents()
 #: Numbers of streams.
 STREAMS = count()
 
@@ -89,7 +92,7 @@ class Backend(BaseHTTPRequestHandler):
         if not name.isdigit():
             self.stream("text/event-stream" if "/events/" in self.path else "text/plain")
             return
-        path, etag = DOCUMENTS[int(name)], f'"{name}"'
+        path, etag = documents()[int(name)], f'"{name}"'
         content = path.read_bytes()
         if etag in self.headers.get("If-None-Match", ""):
             self.send_response(304)
@@ -135,13 +138,13 @@ class Backend(BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
 
-@pytest.fixture(scope="module", params=["own", "gevent", "gthread"])
+@pytest.fixture(scope="module", params=first_of(["own", "gevent", "gthread"]))
 def balancer(
     request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gunicorn]:
     place = tmp_path_factory.mktemp("compression")
     (place / "public").mkdir()
-    for number, path in enumerate(DOCUMENTS):
+    for number, path in enumerate(documents()):
         (place / "public" / f"{number}{path.suffix}").write_bytes(path.read_bytes())
     with ExitStack() as stack:
         server = stack.enter_context(ThreadingHTTPServer((HOST, 0), Backend))
@@ -165,10 +168,10 @@ def ask(balancer: Gunicorn, path: str, coding: str = "", method: str = "GET", **
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("place", ["backend", "static"])
 def test_two_hundred_documents_arrive_byte_for_byte(balancer: Gunicorn, place: str, coding: str) -> None:
-    assert len(DOCUMENTS) > 150
+    assert len(documents()) > 150
     sent = stored = 0
     with closing(http.client.HTTPConnection(HOST, balancer.port, timeout=PATIENCE)) as connection:
-        for number, path in enumerate(DOCUMENTS):
+        for number, path in enumerate(documents()):
             target = f"/static/{number}{path.suffix}" if place == "static" else f"/{number}"
             connection.request("GET", target, headers={"Accept-Encoding": coding})
             response = connection.getresponse()
@@ -183,9 +186,9 @@ def test_two_hundred_documents_arrive_byte_for_byte(balancer: Gunicorn, place: s
 
 @pytest.mark.parametrize("target", ["/0", "/1", "/static/0.html"])
 def test_a_client_that_has_it_gets_nothing_and_a_part_is_of_the_bytes(balancer: Gunicorn, target: str) -> None:
-    suffix = DOCUMENTS[0].suffix
+    suffix = documents()[0].suffix
     target = target.replace(".html", suffix)
-    content = DOCUMENTS[int(target.rpartition("/")[2].removesuffix(suffix))].read_bytes()
+    content = documents()[int(target.rpartition("/")[2].removesuffix(suffix))].read_bytes()
     first = ask(balancer, target, "gzip")
     etag = first.field("ETag") or ""
     again = ask(balancer, target, "gzip", If_None_Match=etag)
@@ -207,7 +210,7 @@ def test_a_backend_knows_its_own_tag_again(balancer: Gunicorn) -> None:
 
 def test_a_route_can_do_without(balancer: Gunicorn) -> None:
     got = ask(balancer, "/plain/0", "gzip")
-    assert (got.body, got.field("Content-Encoding"), got.field("Vary")) == (DOCUMENTS[0].read_bytes(), None, None)
+    assert (got.body, got.field("Content-Encoding"), got.field("Vary")) == (documents()[0].read_bytes(), None, None)
 
 
 @pytest.mark.parametrize("coding", CODINGS)
@@ -241,7 +244,7 @@ def test_a_client_of_http_1_0_gets_all_until_the_end_of_the_connection(balancer:
     head, _, body = received.partition(b"\r\n\r\n")
     assert b"content-encoding: gzip" in head.lower()
     assert b"transfer-encoding" not in head.lower()
-    assert decoded("gzip", body) == DOCUMENTS[1].read_bytes()
+    assert decoded("gzip", body) == documents()[1].read_bytes()
 
 
 def test_a_client_that_leaves_a_stream_is_logged_and_its_backend_is_free(balancer: Gunicorn) -> None:

@@ -83,7 +83,7 @@ def test_a_store_that_freezes_under_load_fails_no_request(demos: list[int]) -> N
     with (
         start_valkey(port=port) as server,
         Gunicorn(**settings) as balancer,
-        traffic(balancer.port, clients=8, rate=200) as load,
+        traffic(balancer.port, clients=8, rate=100) as load,
     ):
         eventually(lambda: len(load.outcomes) > 50, "traffic flows")
         assert balancer.health()[1]["status"] == "ok"
@@ -146,14 +146,14 @@ class BlackHole(Trouble):
 
 @pytest.mark.parametrize("kind", [Trouble, Frozen, BlackHole], ids=["killed", "frozen", "black hole"])
 @pytest.mark.parametrize("tickets", ["leased", "strict"])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6, 2)
 def test_a_store_that_goes_and_comes_back_costs_no_request(kind: type[Trouble], tickets: str, demos: list[int]) -> None:
     port = free_port()
     settings = {"redis_url": f"redis://127.0.0.1:{port}/0", "backends": urls(demos), "tickets": tickets}
     with ExitStack() as running:
         trouble = kind(port, running)
         balancer = running.enter_context(Gunicorn(**settings))
-        load = running.enter_context(traffic(balancer.port, clients=8, rate=200))
+        load = running.enter_context(traffic(balancer.port, clients=8, rate=100))
         eventually(lambda: len(load.outcomes) > 50, "traffic flows")
         for _ in range(2 if kind is Frozen else 1):
             trouble.begin()
@@ -175,7 +175,7 @@ def test_a_store_that_is_emptied_again_and_again_costs_no_request(store: str, de
     settings = {"redis_url": store, "backends": urls(demos), "namespace": "emptied"}
     with (
         Gunicorn(**settings) as balancer,
-        traffic(balancer.port, clients=8, rate=200) as load,
+        traffic(balancer.port, clients=8, rate=100) as load,
         redis.Redis.from_url(store) as client,
     ):
         for _ in range(5):
@@ -192,7 +192,7 @@ def test_a_store_that_is_emptied_again_and_again_costs_no_request(store: str, de
 def test_a_fail_over_costs_no_request(tmp_path: Path, demos: list[int]) -> None:
     with sentinel_store(tmp_path) as servers:
         settings = {"redis_url": servers.url, "backends": urls(demos)}
-        with Gunicorn(**settings) as balancer, traffic(balancer.port, clients=8, rate=200) as load:
+        with Gunicorn(**settings) as balancer, traffic(balancer.port, clients=8, rate=100) as load:
             eventually(lambda: len(load.outcomes) > 50, "traffic flows")
             _await_all_workers(balancer, "ok", "connected")
             servers.primary.kill()

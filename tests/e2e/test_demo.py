@@ -67,7 +67,7 @@ def answers(port: int) -> bool:
 
 
 @pytest.mark.parametrize("which", [*PORTS, "bind", "admin_bind"])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5, 3)
 def test_a_port_that_is_taken_is_named_and_nothing_is_started(tmp_path: Path, which: str) -> None:
     settings = {"bind": f"127.0.0.1:{free_port()}", "admin_bind": f"127.0.0.1:{free_port()}"}
     port = int(which) if which in PORTS else int(settings[which].rpartition(":")[2])
@@ -91,7 +91,8 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_started(tmp_path: Path, wh
         ({"config": "missing.toml"}, "missing.toml: cannot be read: "),
     ],
 )
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4, 2)
+@pytest.mark.long
 def test_what_else_is_wrong_is_one_line(tmp_path: Path, settings: dict[str, str], told: str) -> None:
     with demo(tmp_path, **{"admin_bind": "", **settings}) as process:
         assert process.wait() == 1

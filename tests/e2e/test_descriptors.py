@@ -15,6 +15,7 @@ from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.servers import ROOT, Gunicorn
 from devtools.wait import PATIENCE, eventually
 from lbflask.wiring.descriptor_limit import OTHER_FILES
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.e2e
 
@@ -80,12 +81,14 @@ def test_all_clients_that_are_taken_can_be_served_and_the_others_wait(store: str
         assert "Too many open files" not in balancer.output
 
 
-@pytest.mark.parametrize("worker", ["gevent", "gthread"])
+@pytest.mark.parametrize("worker", first_of(["gthread", "gevent"]))
+@pytest.mark.long
 def test_gunicorns_own_workers_are_bound_too(worker: str, store: str, tmp_path: Path) -> None:
     with ScriptedBackend(lambda peer: None) as backend, limited(tmp_path, store, backend.url, "-k", worker) as balancer:
         assert f"at most {CLIENTS} clients at once" in balancer.output
 
 
+@pytest.mark.long
 def test_where_there_are_enough_descriptors_all_clients_are_taken(store: str, tmp_path: Path) -> None:
     """The soft limit is raised as far as need be."""
     few = ("--worker-connections", "100")

@@ -49,7 +49,7 @@ class TestShutdownDelay:
             yield balancer
             balancer.assert_no_traceback()
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4, 2)
     def test_sigterm_turns_health_at_all_workers_while_requests_are_served(self, balancer: Gunicorn) -> None:
         assert health(balancer) == {(200, "ok")}
         eventually(lambda: stopping(balancer) == [False], "the instance serves")
@@ -143,6 +143,7 @@ def test_a_name_that_no_instance_has_is_an_error(cluster: Cluster) -> None:
     assert all(name(balancer) in said for balancer in cluster.balancers)
 
 
+@pytest.mark.long
 def test_a_restart_does_not_end_it(cluster: Cluster) -> None:
     with ExitStack() as running:
         three = Gunicorn(workers=1, **cluster.settings)

@@ -112,6 +112,7 @@ def test_a_backend_with_few_errors_stays(cluster: EjectionCluster) -> None:
 
 @pytest.mark.parametrize("trouble", ["killed", "frozen"])
 @pytest.mark.sampled(2)
+@pytest.mark.long
 def test_without_a_store_each_worker_ejects_by_itself(cluster: EjectionCluster, trouble: str) -> None:
     broken, bad = cluster.moods[1], cluster.ids[1]
     if trouble == "killed":
@@ -146,6 +147,7 @@ def test_an_emptied_store_costs_no_request_and_what_still_fails_is_ejected_again
     assert cluster.ask(20).count(500) <= 1
 
 
+@pytest.mark.long
 def test_requests_in_flight_are_summed_over_the_fleet_and_those_of_a_killed_worker_vanish(
     cluster: EjectionCluster,
 ) -> None:
@@ -170,6 +172,7 @@ def test_requests_in_flight_are_summed_over_the_fleet_and_those_of_a_killed_work
 
 
 @pytest.mark.parametrize("policy", ["reject", "fail_open"])
+@pytest.mark.sampled(2, 1)
 def test_when_checks_find_all_down_the_pool_does_as_it_was_told(redis_url: str, policy: str) -> None:
     dead = [free_port() for _ in range(2)]
     backends = ",".join(f"http://127.0.0.1:{port}" for port in dead)

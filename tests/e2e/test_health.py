@@ -57,6 +57,7 @@ def test_only_the_admin_listener_tells_addresses(store: str, demos: list[int]) -
         assert public.field("Cache-Control") == "no-store"
 
 
+@pytest.mark.long
 def test_a_moved_path_leaves_the_old_one_to_the_backends(store: str, demos: list[int]) -> None:
     with Gunicorn(redis_url=store, backends=urls(demos), workers=1, health_path="/-/alive") as balancer:
         assert json.loads(get(balancer.port, "/-/alive").body)["status"] == "ok"
@@ -65,6 +66,7 @@ def test_a_moved_path_leaves_the_old_one_to_the_backends(store: str, demos: list
         assert balancer.health()[0] == 200, "the admin listener keeps /health"
 
 
+@pytest.mark.long
 def test_an_empty_path_turns_it_off_for_the_public_only(store: str, demos: list[int]) -> None:
     with Gunicorn(redis_url=store, backends=urls(demos), workers=1, health_path="") as balancer:
         assert get(balancer.port, "/health").body.startswith(b"hello from backend")
@@ -74,12 +76,14 @@ def test_an_empty_path_turns_it_off_for_the_public_only(store: str, demos: list[
 class TestLiveness:
     """GET /live: 200 while the process serves, whatever the backends and the store."""
 
+    @pytest.mark.long
     def test_it_is_200_when_all_backends_are_down(self, store: str) -> None:
         settings = {"redis_url": store, "namespace": "down", "backends": urls([free_port()]), "health__interval": 0.3}
         with Gunicorn(workers=1, **settings) as balancer, start_checker(**settings):
             eventually(lambda: balancer.health()[0] == 503, "its only backend is down")
             self.alive(balancer)
 
+    @pytest.mark.long
     def test_it_is_200_when_the_store_is_gone(self) -> None:
         settings = {"redis_url": f"redis://127.0.0.1:{free_port()}/0", "backends": urls([free_port()])}
         with Gunicorn(workers=1, **settings) as balancer:
@@ -94,7 +98,7 @@ class TestLiveness:
             assert get(port, "/live", "HEAD").status == 200
 
     @pytest.mark.parametrize(("live_path", "own"), [("/live", "/live"), ("/-/alive", "/-/alive"), ("", None)])
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(3, 2)
     def test_its_path_is_reserved_as_that_of_health_is(
         self, store: str, demos: list[int], live_path: str, own: str | None
     ) -> None:
@@ -107,6 +111,7 @@ class TestLiveness:
                     assert forwarded is (path not in reserved), target
             assert get(balancer.admin_port, "/live").status == 200, "the admin listener keeps it"
 
+    @pytest.mark.long
     def test_it_needs_no_token_and_tells_nothing_of_the_fleet(self, store: str, demos: list[int]) -> None:
         token = "operator:alice:alice-has-a-secret-token"
         with Gunicorn(redis_url=store, backends=urls(demos), workers=1, admin__tokens=token) as balancer:

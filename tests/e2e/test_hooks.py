@@ -83,6 +83,7 @@ def test_the_checker_tells_hooks_of_health(redis_url: str, hooked: Path) -> None
         )
 
 
+@pytest.mark.long
 def test_a_hook_that_cannot_be_loaded_ends_the_start_with_one_line() -> None:
     environ = {
         **os.environ,

@@ -20,6 +20,7 @@ from devtools.scripted_backend import ScriptedBackend
 from devtools.servers import Gunicorn, free_port, runtime_directory
 from devtools.wait import PATIENCE, eventually
 from tests.support.programmed import Programme, ProgrammedBackend, Received
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.e2e
 
@@ -93,7 +94,7 @@ class House:
 _targets = map("/once-{}".format, itertools.count())
 
 
-@pytest.fixture(scope="module", params=WORKERS)
+@pytest.fixture(scope="module", params=first_of(WORKERS))
 def _house(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     directory = tmp_path_factory.mktemp(f"identity-{request.param}")
     backend, log, file = ProgrammedBackend(), directory / "access.log", directory / "lbflask.toml"

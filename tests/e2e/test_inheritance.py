@@ -13,6 +13,7 @@ import pytest
 from devtools.scripted_backend import Peer, ScriptedBackend
 from devtools.servers import Gunicorn, HttpResponse
 from devtools.wait import eventually
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.e2e
 
@@ -101,7 +102,7 @@ class Setting:
             connection.close()
 
 
-@pytest.fixture(scope="module", params=WORKERS)
+@pytest.fixture(scope="module", params=first_of(WORKERS))
 def setting(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
     directory = tmp_path_factory.mktemp(request.param)
     (directory / "sorry.html").write_text("<p>Sorry.</p>")

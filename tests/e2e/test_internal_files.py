@@ -12,6 +12,7 @@ from devtools.scripted_backend import ScriptedBackend, answering_always
 from devtools.servers import Gunicorn, get
 from devtools.wait import eventually
 from tests.e2e.test_stock_workers import WORKERS
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.e2e
 
@@ -22,7 +23,7 @@ def named(line: str) -> bytes:
     return f"HTTP/1.1 200 OK\r\nContent-Type: text/x\r\nContent-Length: 2\r\n{line}\r\n\r\nno".encode()
 
 
-@pytest.fixture(scope="module", params=["own", "gthread"])
+@pytest.fixture(scope="module", params=first_of(["own", "gthread"]))
 def balancer(
     request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gunicorn]:

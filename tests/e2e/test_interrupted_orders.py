@@ -41,6 +41,8 @@ def faulty(site: Site) -> Iterator[FaultyAuthority]:
 @pytest.mark.parametrize(
     ("at", "orders"), [(NEW_ACCOUNT, 1), (NEW_ORDER, 2), (CHALLENGE, 1), (FINALIZE, 1), (CERTIFICATE, 1)]
 )
+@pytest.mark.sampled(5, 1)
+@pytest.mark.long
 def test_a_successor_finishes_what_a_killed_leader_had_asked_for(
     site: Site, faulty: FaultyAuthority, at: str, orders: int
 ) -> None:
@@ -71,6 +73,7 @@ def test_a_successor_finishes_what_a_killed_leader_had_asked_for(
         ("/dir", Fault(200, b"\xff\x00"), ""),
     ],
 )  # fmt: skip
+@pytest.mark.sampled(5, 1)
 def test_faults_of_an_authority_are_reasons_to_wait(
     site: Site, faulty: FaultyAuthority, at: str, fault: Fault, reason: str
 ) -> None:
@@ -89,6 +92,7 @@ def test_faults_of_an_authority_are_reasons_to_wait(
     balancer.assert_no_traceback()
 
 
+@pytest.mark.long
 def test_a_store_that_loses_all_in_the_middle_of_an_order_delays_it(tmp_path: Path, demos: list[int]) -> None:
     port = free_port()
     store = start_valkey(port=port)
@@ -118,6 +122,7 @@ def balancer_lost(balancer: Gunicorn) -> bool:
     return balancer.health()[1]["status"] == "degraded"
 
 
+@pytest.mark.long
 def test_a_name_that_leaves_the_list_in_the_middle_of_an_order_leaves_the_others_alone(
     site: Site, faulty: FaultyAuthority
 ) -> None:
@@ -145,6 +150,7 @@ def test_a_name_that_leaves_the_list_in_the_middle_of_an_order_leaves_the_others
     balancer.assert_no_traceback()
 
 
+@pytest.mark.long
 def test_another_fleet_with_the_same_namespace_and_another_key_takes_no_certificate_away(site: Site) -> None:
     balancer = site.balancer("one")
     first = site.checker("one")

@@ -54,7 +54,7 @@ def test_a_changed_public_listener_leaves_the_admin_listener(store: str, demos: 
     with Listening(tmp_path, store, demos) as balancer:
         old, new = balancer.port, free_port()
         balancer.write(f"127.0.0.1:{old},127.0.0.1:{new}")
-        with traffic(old) as load:
+        with traffic(old, rate=300) as load:
             balancer.reload()
             assert get(new).status == 200
         assert load.failures == []
@@ -132,6 +132,7 @@ def test_an_upgraded_master_with_a_pid_file_reloads_beside_the_old_one(
         eventually(lambda: not listens(balancer.port), "it ends")
 
 
+@pytest.mark.long
 def test_workers_that_open_listeners_themselves_open_the_new_ones(store: str, demos: list[int], tmp_path: Path) -> None:
     with Listening(tmp_path, store, demos, "--reuse-port") as balancer:
         new = free_port()
@@ -194,6 +195,7 @@ def test_an_inherited_listener_at_a_name_is_kept(store: str, demos: list[int], t
         eventually(lambda: not listens(balancer.port), "it ends")
 
 
+@pytest.mark.long
 def test_an_address_in_use_changes_nothing(store: str, demos: list[int], tmp_path: Path) -> None:
     with Listening(tmp_path, store, demos) as balancer, socket.create_server(("127.0.0.1", 0)) as taken:
         workers, new = balancer.workers(), free_port()

@@ -17,6 +17,7 @@ import pytest
 from devtools.raw_client import RawClient
 from devtools.servers import Gunicorn, free_port, get, start_demo
 from devtools.wait import eventually
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.e2e
 
@@ -97,6 +98,7 @@ def test_it_has_the_requests_and_the_fields_that_are_configured(redis_url: str, 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 @pytest.mark.sampled(2)
+@pytest.mark.long
 def test_requests_go_on_while_nobody_reads_the_log(redis_url: str, tmp_path: Path, stream: str) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -121,6 +123,7 @@ def test_requests_go_on_while_nobody_reads_the_log(redis_url: str, tmp_path: Pat
         os.close(end)
 
 
+@pytest.mark.long
 def test_a_refusal_is_logged_with_the_bytes_that_were_sent(redis_url: str, tmp_path: Path) -> None:
     """Also where the head could not be read; and none where the client asked for no body (RFC 9110 §9.3.2)."""
     log = tmp_path / "access.log"
@@ -156,7 +159,8 @@ def test_a_refusal_is_logged_with_the_bytes_that_were_sent(redis_url: str, tmp_p
         assert balancer.stop() == 0
 
 
-@pytest.mark.parametrize("worker", [(), ("-k", "gthread")])
+@pytest.mark.parametrize("worker", first_of([(), ("-k", "gthread")]))
+@pytest.mark.long
 def test_a_custom_format_has_header_fields_of_requests(
     redis_url: str, demos: list[int], tmp_path: Path, worker: tuple[str, ...]
 ) -> None:
@@ -202,6 +206,7 @@ def test_json_logs_are_json_from_the_first_line_to_the_last(redis_url: str, tmp_
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of other processes are Linux's")
+@pytest.mark.long
 def test_lines_for_which_the_disk_has_no_room_are_counted_and_break_no_other_line(
     redis_url: str, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ class Talker:
 
 
 @pytest.mark.parametrize("how", ["drained", "down"])
+@pytest.mark.sampled(2, 1)
 def test_long_connections_end_with_their_backend(how: str, store: str) -> None:
     leaving, staying = Talker(b"L"), Talker(b"S")
     with ExitStack() as running:

@@ -14,6 +14,7 @@ from devtools.ports import free_port
 from devtools.servers import Gunicorn, get, start_demo
 from devtools.wait import PATIENCE
 from tests.e2e.test_stock_workers import WORKERS
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.e2e
 
@@ -61,7 +62,7 @@ class Setting:
     second: int
 
 
-@pytest.fixture(scope="module", params=["own", "gthread"])
+@pytest.fixture(scope="module", params=first_of(["own", "gthread"]))
 def setting(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
     file = tmp_path_factory.mktemp(request.param) / "lbflask.toml"
     port, second, backend = free_port(), free_port(), free_port()

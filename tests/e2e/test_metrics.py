@@ -93,6 +93,7 @@ def test_only_the_admin_listener_tells(instances: tuple[Gunicorn, Gunicorn]) -> 
     assert answer.body.startswith(b"hello from backend")
 
 
+@pytest.mark.long
 def test_metrics_that_are_off_are_not_there(store: str, demos: list[int]) -> None:
     with Gunicorn(workers=1, backends=urls(demos), redis_url=store, metrics="false") as balancer:
         assert get(balancer.admin_port, "/metrics").status == 404
@@ -100,6 +101,7 @@ def test_metrics_that_are_off_are_not_there(store: str, demos: list[int]) -> Non
 
 @pytest.mark.parametrize("worker", ["gthread", "gevent"])
 @pytest.mark.sampled(2)
+@pytest.mark.long
 def test_stock_workers_count_too(store: str, worker: str) -> None:
     port = free_port()
     with (

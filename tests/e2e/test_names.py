@@ -12,6 +12,7 @@ from devtools.cluster import Cluster
 from devtools.raw_client import RawClient
 from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.wait import eventually
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.e2e
 
@@ -67,7 +68,7 @@ class NamesCluster(Cluster):
         return (self.directory / "asked").read_text().split()
 
 
-@pytest.fixture(params=["lbflask.worker.ProxyWorker", "gevent", "gthread"])
+@pytest.fixture(params=first_of(["lbflask.worker.ProxyWorker", "gevent", "gthread"]))
 def cluster(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[NamesCluster]:
     (tmp_path / "sitecustomize.py").write_text(SLOW_RESOLVER)
     (tmp_path / "asked").touch()
@@ -96,7 +97,7 @@ def cluster(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> I
         (tmp_path / "held").unlink(missing_ok=True)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1, 2)
 def test_slow_names_delay_no_other_pool(cluster: NamesCluster) -> None:
     with ExitStack() as running:
         asking = [running.enter_context(cluster.send_request("slow.example")) for _ in range(SLOW_NAMES)]
@@ -109,14 +110,16 @@ def test_slow_names_delay_no_other_pool(cluster: NamesCluster) -> None:
     assert len(slow) == len(set(slow)), "each is looked up once, however many wait for it"
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1, 3)
+@pytest.mark.long
 def test_a_name_is_not_looked_up_for_each_connection(cluster: NamesCluster) -> None:
     before = cluster.lookups().count("localhost")
     assert {cluster.status("named.example") for _ in range(100)} == {200}
     assert cluster.lookups().count("localhost") - before <= 20
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1, 3)
+@pytest.mark.long
 def test_an_address_is_never_looked_up(cluster: NamesCluster) -> None:
     """Here in a spelling that nothing else on this machine uses."""
     assert {cluster.status("shop.example") for _ in range(10)} == {200}

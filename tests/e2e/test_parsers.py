@@ -30,12 +30,14 @@ def test_without_the_parser_in_c_the_one_in_python_serves(without_c: dict[str, s
 
 
 @pytest.mark.skipif("fast" not in PARSERS, reason="the parser in C is not installed")
+@pytest.mark.long
 def test_the_parser_in_c_serves_where_it_is_installed(redis_url: str) -> None:
     with Gunicorn(redis_url=redis_url, backends=urls([9])) as gunicorn:
         assert gunicorn.health()[1]["worker"]["request_parser"] == "fast"
         assert "request heads are parsed in C (gunicorn_h1c)" in gunicorn.output
 
 
+@pytest.mark.long
 def test_a_parser_that_is_asked_for_and_missing_ends_the_start(without_c: dict[str, str]) -> None:
     with start("--http-parser", "fast", environ=without_c) as process:
         assert line_of(process) == (

@@ -37,6 +37,7 @@ def test_files_and_sockets_are_beside_the_configuration(store: str, demos: list[
 
 
 @pytest.mark.parametrize("form", ["unix:admin.sock", "unix:{}/admin.sock", "unix://{}/admin.sock"])
+@pytest.mark.sampled(3, 1)
 def test_a_unix_socket_is_the_admin_listener_in_each_of_its_forms(
     store: str, demos: list[int], tmp_path: Path, form: str
 ) -> None:

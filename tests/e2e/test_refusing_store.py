@@ -192,7 +192,7 @@ def states(balancer: Gunicorn) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.parametrize("member", MEMBERS)
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(13, 7)
 def test_a_store_that_refuses_writes(member: str, demos: list[int], tmp_path: Path) -> None:
     kind, code = MEMBERS[member]
     dead = free_port()
@@ -247,6 +247,7 @@ def tells_why(balancer: Gunicorn, code: str) -> None:
     assert "workers" not in told["doctor"], "what follows from the store is left out"
 
 
+@pytest.mark.long
 def test_a_backend_that_fails_stays_ejected_while_the_store_refuses(demos: list[int], tmp_path: Path) -> None:
     with ExitStack() as running:
         store = Full(running, tmp_path)
@@ -269,6 +270,7 @@ def test_a_backend_that_fails_stays_ejected_while_the_store_refuses(demos: list[
         assert [get(balancer.port).status for _ in range(100)] == [200] * 100
 
 
+@pytest.mark.long
 def test_a_worker_that_begins_with_such_a_store_knows_at_once(demos: list[int], tmp_path: Path) -> None:
     with ExitStack() as running:
         store = Full(running, tmp_path)

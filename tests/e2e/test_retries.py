@@ -43,6 +43,7 @@ def test_no_503_reaches_a_client_and_the_load_grows_by_the_failures_only() -> No
     assert asked <= 1.2 * REQUESTS
 
 
+@pytest.mark.long
 def test_the_response_of_the_first_backend_stays_if_no_other_has_a_better_one() -> None:
     with ExitStack() as running:
         urls = [running.enter_context(ScriptedBackend(Failing(1).play)).url for _ in range(2)]

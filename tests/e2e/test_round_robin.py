@@ -13,6 +13,7 @@ import pytest
 from devtools.servers import Gunicorn, free_port, get, start_checker, urls
 from devtools.traffic import Traffic, access_log
 from devtools.wait import eventually
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.e2e
 
@@ -26,7 +27,7 @@ def checker(store: str, demos: list[int]) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=["leased", "strict"])
+@pytest.fixture(scope="module", params=first_of(["leased", "strict"]))
 def pair(request: pytest.FixtureRequest, store: str, demos: list[int], checker: None) -> Iterator[Pair]:
     """Two instances of two workers each, on one store."""
     settings = {"redis_url": store, "backends": urls(demos), "tickets": request.param}
@@ -61,7 +62,7 @@ def test_workers_of_an_instance_rotate_strictly_also_after_a_burst(pair: Pair, d
     try:
         for connection in connections:  # kept connections, over both workers
             connection.connect()
-        for burst in (0, 1500):
+        for burst in (0, 600):
             if burst:
                 load = Traffic([instance.port], clients=16, total=burst)
                 load.join()
@@ -108,11 +109,11 @@ def test_busy_instances_share_out_evenly_over_many_connections(
 ) -> None:
     # An instance that takes tickets in blocks may leave part of its last one, which unbalances by one at most.
     allowed = 1 if "strict" in request.node.name else 2
-    load = Traffic([instance.port for instance in pair], clients=16, total=3000)
+    load = Traffic([instance.port for instance in pair], clients=16, total=900)
     load.join()
     assert load.failures == []
     shares = load.shares()
-    assert sum(shares.values()) == 3000
+    assert sum(shares.values()) == 900
     assert set(shares) == set(demos)
     assert max(shares.values()) - min(shares.values()) <= allowed, shares
 
@@ -125,13 +126,13 @@ def test_the_living_share_out_evenly_when_one_is_known_to_be_dead(store: str, de
         eventually(
             lambda: all("down" in balancer.healths().values() for _ in range(20)), "both workers know that one is down"
         )
-        load = Traffic([balancer.port], clients=8, total=900)
+        load = Traffic([balancer.port], clients=8, total=300)
         load.join()
         assert load.failures == []
         shares = load.shares()
         assert set(shares) == set(demos)
         assert max(shares.values()) - min(shares.values()) <= 2, shares
-        lines = eventually(lambda: len(told := access_log(balancer.output)) == 900 and told, "the log is written")
+        lines = eventually(lambda: len(told := access_log(balancer.output)) == 300 and told, "the log is written")
         assert {len(line.tried) for line in lines} == {1}
 
 

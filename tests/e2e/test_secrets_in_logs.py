@@ -115,6 +115,7 @@ def test_no_secret_of_a_request_is_logged(kind: str, backend: int, redis_url: st
         assert "***" in log.read_text()
 
 
+@pytest.mark.long
 def test_none_is_in_an_error_log_that_goes_to_a_file(backend: int, redis_url: str, tmp_path: Path) -> None:
     log = tmp_path / "error.log"
     balancer = Gunicorn(
@@ -129,6 +130,7 @@ def test_none_is_in_an_error_log_that_goes_to_a_file(backend: int, redis_url: st
     assert [line for line in log.read_text().splitlines() if "5ecret" in line] == []
 
 
+@pytest.mark.long
 def test_the_key_of_a_collector_that_does_not_answer_is_not_logged(backend: int, redis_url: str) -> None:
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     balancer = Gunicorn(
@@ -148,6 +150,7 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.long
 def test_no_target_stalls_the_worker_that_logs_it(backend: int, redis_url: str, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     balancer = Gunicorn(workers=1, backends=f"http://127.0.0.1:{backend}", redis_url=redis_url, access_log=log)
@@ -163,6 +166,7 @@ def test_no_target_stalls_the_worker_that_logs_it(backend: int, redis_url: str, 
             assert processor_seconds(worker) - before < 2, unit
 
 
+@pytest.mark.long
 def test_an_expression_that_would_take_for_ever_takes_no_other_backend_with_it(redis_url: str, tmp_path: Path) -> None:
     """The hostile backend's body makes the search for `expect_body` exponential."""
     hostile = ProgrammedBackend()

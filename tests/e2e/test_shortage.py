@@ -43,7 +43,7 @@ def metric(port: int, line: str) -> float:
 
 @pytest.mark.parametrize("worker", ["lbflask.worker.ProxyWorker", "gevent", "gthread"])
 @pytest.mark.parametrize("checked", [True, False], ids=["checked", "unchecked"])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6, 2)
 def test_a_worker_without_descriptors_blames_no_backend(worker: str, checked: bool, redis_url: str) -> None:
     with ExitStack() as running:
         houses = [running.enter_context(ScriptedBackend(answering_always())) for _ in range(2)]
@@ -76,6 +76,7 @@ def test_a_worker_without_descriptors_blames_no_backend(worker: str, checked: bo
         balancer.assert_no_traceback()
 
 
+@pytest.mark.long
 def test_a_checker_without_descriptors_finds_no_backend_down(redis_url: str) -> None:
     with ExitStack() as running:
         houses = [running.enter_context(ScriptedBackend(answering_always())) for _ in range(2)]

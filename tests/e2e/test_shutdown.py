@@ -144,6 +144,7 @@ def test_tunnels_and_event_streams_go_on_until_the_graceful_time_out(store: str)
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 @pytest.mark.sampled(2)
+@pytest.mark.long
 def test_a_request_that_arrives_when_idle_connections_are_closed_is_served(
     secure: bool, store: str, tmp_path: Path
 ) -> None:
@@ -314,6 +315,7 @@ def test_without_a_url_gunicorn_has_a_private_valkey_that_the_checker_finds(
         checker.assert_no_traceback()
 
 
+@pytest.mark.long
 def test_two_instances_share_the_private_valkey_and_the_last_one_out_stops_it(runtime: Path, demos: list[int]) -> None:
     environ = {"XDG_RUNTIME_DIR": str(runtime)}
     with (
@@ -335,6 +337,7 @@ def test_two_instances_share_the_private_valkey_and_the_last_one_out_stops_it(ru
 
 
 @pytest.mark.usefixtures("demo_ports")
+@pytest.mark.long
 def test_the_demo_serves_from_three_backends_and_leaves_nothing_behind(runtime: Path, tmp_path: Path) -> None:
     environ = {"XDG_RUNTIME_DIR": str(runtime), "LBFLASK_BIND": "127.0.0.1:8080"}
     with Process([sys.executable, "-m", "lbflask", "demo"], environ, tmp_path) as demo:

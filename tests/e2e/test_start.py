@@ -88,7 +88,7 @@ def line_of(process: Process) -> str:
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else None,
 )
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(18, 7)
 def test_a_setting_of_gunicorns_that_breaks_it_is_refused_by_name_and_place(
     option: tuple[str, ...], setting: str, value: object, where: str, tmp_path: Path
 ) -> None:
@@ -104,6 +104,7 @@ def test_a_setting_of_gunicorns_that_breaks_it_is_refused_by_name_and_place(
 
 @pytest.mark.parametrize("worker", ["gevent", "gthread", "sync"])
 @pytest.mark.sampled(5)
+@pytest.mark.long
 def test_preloading_is_refused_with_every_kind_of_worker(worker: str) -> None:
     with start("--preload", "-k", worker) as balancer:
         assert "preload_app" in line_of(balancer)
@@ -111,6 +112,7 @@ def test_preloading_is_refused_with_every_kind_of_worker(worker: str) -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.sampled(5)
+@pytest.mark.long
 def test_gunicorn_without_our_settings_is_told_the_command(workers: int, tmp_path: Path) -> None:
     arguments = ["--workers", str(workers), "--bind", f"127.0.0.1:{free_port()}", "--no-control-socket"]
     environ = {"LBFLASK_BACKENDS": urls([9])}
@@ -135,6 +137,7 @@ def test_another_application_with_our_settings_is_refused(modules: Path) -> None
         assert "lbflask: gunicorn runs another application" in gunicorn.output
 
 
+@pytest.mark.long
 def test_under_another_server_each_request_is_told_so(modules: Path) -> None:
     """wsgiref has no RAW_URI, like waitress, uWSGI and mod_wsgi."""
     (modules / "served.py").write_text(
@@ -195,7 +198,7 @@ def unusable(request: pytest.FixtureRequest, modules: Path) -> tuple[dict[str, s
 
 
 @pytest.mark.parametrize("worker", ["lbflask.worker.ProxyWorker", "gthread"])
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(19, 7)
 def test_what_no_worker_could_use_ends_the_start_with_one_line(
     unusable: tuple[dict[str, str], dict[str, str], list[str]], worker: str
 ) -> None:
@@ -205,7 +208,8 @@ def test_what_no_worker_could_use_ends_the_start_with_one_line(
         assert [word for word in words if word not in line] == [], line
 
 
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(18, 7)
+@pytest.mark.long
 def test_the_check_says_the_same(unusable: tuple[dict[str, str], dict[str, str], list[str]]) -> None:
     settings, environ, words = unusable
     environ |= {f"LBFLASK_{key.upper()}": str(value) for key, value in settings.items()}
@@ -227,6 +231,7 @@ def test_the_line_names_the_file_and_its_line(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start workers of another user")
 @pytest.mark.parametrize("what", ["key", "log"])
 @pytest.mark.sampled(5)
+@pytest.mark.long
 def test_files_are_tried_with_the_rights_of_a_worker(what: str, tmp_path: Path) -> None:
     pair = Authority(tmp_path).pair("localhost")
     Path(pair.key).chmod(0o600)
@@ -241,6 +246,7 @@ def test_files_are_tried_with_the_rights_of_a_worker(what: str, tmp_path: Path) 
         assert str(settings["tls__key" if what == "key" else "access_log"]) in line
 
 
+@pytest.mark.long
 def test_a_private_server_of_another_user_is_refused() -> None:
     if os.getuid() != 0:
         pytest.skip("only root can start workers of another user")
@@ -292,7 +298,8 @@ def test_it_serves_with_standard_streams_closed(closed: tuple[int, ...], worker:
 
 @pytest.mark.parametrize("command", ["gunicorn", "lbflask.healthcheck", "lbflask"])
 @pytest.mark.parametrize("closed", [(2,), (0, 2)], ids=str)
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(6, 5)
+@pytest.mark.long
 def test_an_error_is_said_on_what_is_open(command: str, closed: tuple[int, ...]) -> None:
     arguments = {
         "gunicorn": ["-c", str(ROOT / "gunicorn.conf.py"), "lbflask.wsgi"],
@@ -308,6 +315,7 @@ def test_an_error_is_said_on_what_is_open(command: str, closed: tuple[int, ...])
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
 @pytest.mark.sampled(5)
+@pytest.mark.long
 def test_the_checker_runs_with_standard_streams_closed(closed: tuple[int, ...], redis_url: str) -> None:
     environ = {"LBFLASK_BACKENDS": urls([9]), "LBFLASK_REDIS_URL": redis_url, "LBFLASK_CONFIG": os.devnull}
     with Process([*closing(*closed), sys.executable, "-m", "lbflask.healthcheck"], environ) as checker:
@@ -320,7 +328,8 @@ def test_the_checker_runs_with_standard_streams_closed(closed: tuple[int, ...], 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
 @pytest.mark.parametrize("arguments", [["config", "check"], ["config", "show"], ["doctor"]], ids=str)
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(12, 10)
+@pytest.mark.long
 def test_the_command_line_works_with_standard_streams_closed(closed: tuple[int, ...], arguments: list[str]) -> None:
     environ = {"LBFLASK_BACKENDS": urls([9]), "LBFLASK_REDIS_URL": "redis://127.0.0.1:9/0"}
     environ |= {"LBFLASK_CONFIG": os.devnull, "LBFLASK_ADMIN_BIND": "127.0.0.1:7"}
@@ -331,7 +340,7 @@ def test_the_command_line_works_with_standard_streams_closed(closed: tuple[int, 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
 @pytest.mark.parametrize("worker", ["lbflask.worker.ProxyWorker", "gevent", "gthread", "sync"])
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(12, 7)
 def test_workers_that_load_are_stopped_soon(worker: str, number: signal.Signals, modules: Path, tmp_path: Path) -> None:
     (modules / "our_hook.py").write_text(STUCK)
     environ = {"PYTHONPATH": str(modules), "MARK": str(tmp_path)}
@@ -344,6 +353,7 @@ def test_workers_that_load_are_stopped_soon(worker: str, number: signal.Signals,
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
 @pytest.mark.sampled(5)
+@pytest.mark.long
 def test_workers_that_have_just_been_forked_are_stopped_soon(number: signal.Signals, tmp_path: Path) -> None:
     file = tmp_path / "gunicorn.conf.py"
     file.write_text(
@@ -359,6 +369,7 @@ def test_workers_that_have_just_been_forked_are_stopped_soon(number: signal.Sign
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 @pytest.mark.sampled(5)
+@pytest.mark.long
 def test_the_trial_of_hooks_is_stopped_soon_and_leaves_no_process(
     number: signal.Signals, modules: Path, tmp_path: Path
 ) -> None:
@@ -387,6 +398,7 @@ def dead_valkey(modules: Path) -> Iterator[dict[str, str]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
 @pytest.mark.sampled(5)
+@pytest.mark.long
 def test_a_private_server_that_does_not_answer_is_stopped_with_its_start(
     number: signal.Signals, dead_valkey: dict[str, str], modules: Path
 ) -> None:
@@ -415,6 +427,7 @@ def listening(port: int, *arguments: str, **settings: object) -> Process:
         return Process([sys.executable, "-c", program, str(number), *command], environ, pass_fds=(number,))
 
 
+@pytest.mark.long
 def test_an_inherited_socket_without_an_admin_listener_is_said_in_one_line(redis_url: str) -> None:
     port, admin = free_port(), f"127.0.0.1:{free_port()}"
     with listening(port, redis_url=redis_url, admin_bind=admin) as balancer:
@@ -423,6 +436,7 @@ def test_an_inherited_socket_without_an_admin_listener_is_said_in_one_line(redis
         assert line.endswith(f"[WARNING] no admin listener at {admin}: gunicorn has inherited its sockets")
 
 
+@pytest.mark.long
 def test_an_inherited_socket_that_is_the_admin_listeners_leaves_no_public_one(redis_url: str) -> None:
     port = free_port()
     with listening(port, redis_url=redis_url, admin_bind=f"127.0.0.1:{port}") as balancer:
@@ -430,6 +444,7 @@ def test_an_inherited_socket_that_is_the_admin_listeners_leaves_no_public_one(re
         assert "no public listener at 0.0.0.0:8080: gunicorn has inherited its sockets" in balancer.output
 
 
+@pytest.mark.long
 def test_a_bind_of_gunicorns_that_leaves_no_admin_listener_is_said_in_one_line(redis_url: str) -> None:
     port = free_port()
     with start("--bind", f"127.0.0.1:{port}", redis_url=redis_url) as balancer:
@@ -447,6 +462,7 @@ def test_a_public_listener_that_covers_the_admin_address_is_refused() -> None:
         assert "admin_bind" in line
 
 
+@pytest.mark.long
 def test_a_taken_default_admin_address_is_said_in_one_line(redis_url: str, tmp_path: Path) -> None:
     with reserved(8090), socket.socket() as taken:  # the demo's tests in other processes expect it free
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -19,6 +19,7 @@ from devtools.servers import Gunicorn, get, start_demo
 from devtools.traffic import access_log
 from devtools.wait import PATIENCE, eventually
 from tests.e2e.test_stock_workers import WORKERS
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.e2e
 
@@ -68,7 +69,7 @@ def make_root(place: Path) -> None:
     os.mkfifo(root / "fifo")
 
 
-@pytest.fixture(scope="module", params=WORKERS)
+@pytest.fixture(scope="module", params=first_of(WORKERS))
 def balancer(
     request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gunicorn]:

@@ -128,6 +128,7 @@ def test_redis_is_spread_and_outlives_a_server(store: str, servers: list[tuple[P
         balancer.assert_no_traceback()
 
 
+@pytest.mark.long
 def test_each_direction_ends_by_itself(store: str, tmp_path: Path) -> None:
     port = free_port()
     with ScriptedBackend(echo) as backend:
@@ -142,6 +143,7 @@ def test_each_direction_ends_by_itself(store: str, tmp_path: Path) -> None:
             balancer.assert_no_traceback()
 
 
+@pytest.mark.long
 def test_a_connection_that_is_idle_for_too_long_ends(store: str, tmp_path: Path) -> None:
     port = free_port()
     with ScriptedBackend(held) as backend:
@@ -153,6 +155,7 @@ def test_a_connection_that_is_idle_for_too_long_ends(store: str, tmp_path: Path)
             assert balancer.lines()[0]["cut"] == "nothing was said for 2 s"
 
 
+@pytest.mark.long
 def test_a_pool_without_a_server_closes_connections_and_says_why(store: str, tmp_path: Path) -> None:
     port = free_port()
     text = listener(port, "tcp = 'none'") + f"[pools.none]\nbackends = ['tcp://127.0.0.1:{free_port()}']\n"
@@ -165,6 +168,7 @@ def test_a_pool_without_a_server_closes_connections_and_says_why(store: str, tmp
         balancer.assert_no_traceback()
 
 
+@pytest.mark.long
 def test_a_stop_waits_for_connections(store: str, tmp_path: Path) -> None:
     port = free_port()
     with ScriptedBackend(held) as backend:
@@ -180,6 +184,7 @@ def test_a_stop_waits_for_connections(store: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.sampled(2, 1)
 def test_the_client_that_a_proxy_states_is_stated_to_the_server(store: str, tmp_path: Path, version: int) -> None:
     port = free_port()
     with ScriptedBackend(held) as backend:

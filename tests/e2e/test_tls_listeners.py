@@ -140,7 +140,7 @@ def test_a_reload_changes_listeners_without_loss(store: str, demos: list[int], t
         reload(kept)
         assert get(balancer.plain).status == 200
         eventually(lambda: not listens(balancer.secured), "nothing listens at the other address")
-        with traffic(balancer.plain) as load:
+        with traffic(balancer.plain, rate=300) as load:
             reload(kept + f"[[listeners]]\nbind = '127.0.0.1:{balancer.secured}'\ntls = true\n")
             assert balancer.get(balancer.secured).status == 200
         assert load.failures == []
@@ -170,6 +170,8 @@ def test_an_upgrade_inherits_listeners_of_both_kinds(store: str, backend: Script
 
 
 @pytest.mark.parametrize("worker", ["gthread", "sync", "gevent"])
+@pytest.mark.sampled(3, 1)
+@pytest.mark.long
 def test_stock_workers_refuse_both_kinds_in_one(worker: str, store: str, tmp_path: Path) -> None:
     pair = Authority(tmp_path).pair("localhost")
     file = tmp_path / "lbflask.toml"

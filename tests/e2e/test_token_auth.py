@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,17 @@ def bearer(key: Any = FIRST, kid: str = "first", algorithm: str = "RS256", **cla
     return {"Authorization": f"Bearer {jwt.encode(usual | claims, key, algorithm, {'kid': kid})}"}
 
 
-@pytest.fixture
-def service() -> Iterator[AuthService]:
+@contextmanager
+def serving() -> Iterator[AuthService]:
     with AuthService() as service:
         service.keys = [public(FIRST, "first")]
         yield service
 
 
-@pytest.fixture
-def balancer(store: str, demos: list[int], service: AuthService, tmp_path: Path) -> Iterator[Gunicorn]:
-    file = tmp_path / "lbflask.toml"
-    (tmp_path / "keys.json").write_text(json.dumps({"keys": [public(SECOND, "of-file")]}))
+@contextmanager
+def started(store: str, demos: list[int], service: AuthService, directory: Path) -> Iterator[Gunicorn]:
+    file = directory / "lbflask.toml"
+    (directory / "keys.json").write_text(json.dumps({"keys": [public(SECOND, "of-file")]}))
     file.write_text(f"""
 backends = {urls(demos).split(",")}
 
@@ -66,6 +67,20 @@ fields = {{ sub = "X-Forwarded-User", groups = "X-Groups" }}
         eventually(lambda: get(running.port, "/echo", headers=bearer()).status == 200, "the keys are there")
         yield running
         running.assert_no_traceback()
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[AuthService]:
+    with serving() as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def balancer(
+    store: str, demos: list[int], service: AuthService, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gunicorn]:
+    with started(store, demos, service, tmp_path_factory.mktemp("token-auth")) as running:
+        yield running
 
 
 def echoed(response: HttpResponse) -> list[str]:
@@ -110,31 +125,35 @@ def test_other_tokens_are_refused(balancer: Gunicorn) -> None:
         assert response.field("WWW-Authenticate") == expected
 
 
-def test_rotated_keys_are_found_with_one_fetch(balancer: Gunicorn, service: AuthService) -> None:
-    before = fetches(service)
-    service.keys = [public(FIRST, "first"), public(SECOND, "second")]
-    echoed(get(balancer.port, "/echo", headers=bearer(SECOND, "second")))
-    assert fetches(service) == before + 1
-    for number in range(20):
-        assert get(balancer.port, "/echo", headers=bearer(SECOND, f"unknown-{number}")).status == 401
-    assert fetches(service) <= before + 2
+def test_rotated_keys_are_found_with_one_fetch(store: str, demos: list[int], tmp_path: Path) -> None:
+    with serving() as service, started(store, demos, service, tmp_path) as balancer:
+        before = fetches(service)
+        service.keys = [public(FIRST, "first"), public(SECOND, "second")]
+        echoed(get(balancer.port, "/echo", headers=bearer(SECOND, "second")))
+        assert fetches(service) == before + 1
+        for number in range(20):
+            assert get(balancer.port, "/echo", headers=bearer(SECOND, f"unknown-{number}")).status == 401
+        assert fetches(service) <= before + 2
 
 
-def test_keys_are_kept_while_their_source_is_down(balancer: Gunicorn, service: AuthService) -> None:
-    service.failure = "status"
-    assert get(balancer.port, "/echo", headers=bearer(SECOND, "second")).status == 401
-    eventually(lambda: "responded 500; the last keys are in use" in balancer.output, "the warning")
-    echoed(get(balancer.port, "/echo", headers=bearer(jti="another")))
+def test_keys_are_kept_while_their_source_is_down(store: str, demos: list[int], tmp_path: Path) -> None:
+    with serving() as service, started(store, demos, service, tmp_path) as balancer:
+        service.failure = "status"
+        assert get(balancer.port, "/echo", headers=bearer(SECOND, "second")).status == 401
+        eventually(lambda: "responded 500; the last keys are in use" in balancer.output, "the warning")
+        echoed(get(balancer.port, "/echo", headers=bearer(jti="another")))
 
 
-def test_without_any_keys_no_token_counts(store: str, demos: list[int], service: AuthService, tmp_path: Path) -> None:
-    service.stop()
-    file = tmp_path / "lbflask.toml"
-    jwks = f'auth = {{ jwt = {{ jwks = "{service.url}/keys" }} }}'
-    file.write_text(f"backends = {urls(demos).split(',')}\n{jwks}\n")
-    with Gunicorn(workers=1, config=file, redis_url=store) as balancer:
-        response = get(balancer.port, "/echo", headers=bearer())
-        assert response.status == 503
-        service.start()
-        eventually(lambda: get(balancer.port, "/echo", headers=bearer()).status == 200, "the keys are there")
-        balancer.assert_no_traceback()
+@pytest.mark.long
+def test_without_any_keys_no_token_counts(store: str, demos: list[int], tmp_path: Path) -> None:
+    with serving() as service:
+        service.stop()
+        file = tmp_path / "lbflask.toml"
+        jwks = f'auth = {{ jwt = {{ jwks = "{service.url}/keys" }} }}'
+        file.write_text(f"backends = {urls(demos).split(',')}\n{jwks}\n")
+        with Gunicorn(workers=1, config=file, redis_url=store) as balancer:
+            response = get(balancer.port, "/echo", headers=bearer())
+            assert response.status == 503
+            service.start()
+            eventually(lambda: get(balancer.port, "/echo", headers=bearer()).status == 200, "the keys are there")
+            balancer.assert_no_traceback()

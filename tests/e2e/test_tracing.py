@@ -76,6 +76,7 @@ def got(balancer: Gunicorn, **fields: str) -> dict[str, str]:
     return answer
 
 
+@pytest.mark.long
 def test_trace_context_passes_unchanged_without_tracing(redis_url: str) -> None:
     with (
         server() as backend,

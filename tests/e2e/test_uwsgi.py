@@ -17,6 +17,7 @@ from devtools.environment import HOST
 from devtools.raw_client import RawClient
 from devtools.servers import Gunicorn, HttpResponse, Process, free_port, get, listens, require, start_checker
 from devtools.wait import eventually
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.e2e
 
@@ -67,7 +68,7 @@ class Site:
     buffers: bool
 
 
-@pytest.fixture(scope="module", params=["tcp", "socket"])
+@pytest.fixture(scope="module", params=first_of(["socket", "tcp"]))
 def site(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     require(shutil.which("uwsgi"), "uwsgi")
     require(shutil.which("nginx"), "nginx")

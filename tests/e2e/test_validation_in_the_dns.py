@@ -49,6 +49,7 @@ def test_a_name_and_its_wildcard_are_issued_and_their_records_removed(site: Site
         eventually(lambda name=name: site.serves(site.https, name), f"{name} has a certificate")
 
 
+@pytest.mark.long
 def test_a_command_that_fails_is_named_and_the_order_goes_on_when_it_works(site: Site, zone: DnsZone) -> None:
     zone.refuses = "the provider has no such zone"
     balancer = site.balancer("one", tls__acme__domains=NAMES[1])
@@ -67,6 +68,7 @@ def failed_orders(page: str) -> str | None:
     return found and found[1]
 
 
+@pytest.mark.long
 def test_without_the_command_no_order_is_begun(site: Site, zone: DnsZone) -> None:
     Path(zone.command).chmod(0o644)
     checker = site.checker("one", tls__acme__domains=NAMES[1])
@@ -74,6 +76,7 @@ def test_without_the_command_no_order_is_begun(site: Site, zone: DnsZone) -> Non
     assert site.orders() == 0
 
 
+@pytest.mark.long
 def test_a_successor_withdraws_what_a_killed_leader_has_shown(site: Site, zone: DnsZone) -> None:
     only = {"tls__acme__domains": NAMES[1]}
     site.balancer("one", **only)

@@ -23,6 +23,7 @@ from lbflask.store.ports import Beat, WorkerStore
 from lbflask.store.redis import RedisStore
 from tests.fleet.stores import FlakyStore
 from tests.store.stores import ManualClock, real_redis
+from tests.support.selection import examples
 
 LIMIT = RateLimit("api", 1, 60, 4)
 
@@ -84,7 +85,7 @@ limits = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(limits, st.lists(st.integers(0, 1 << 34), max_size=12), st.integers(0, 1 << 20))
 def test_the_script_counts_as_the_arithmetic_does(
     fake: tuple[fakeredis.FakeRedis, Callable[[int], None]], limit: RateLimit, moments: list[int], missing: int

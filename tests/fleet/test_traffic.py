@@ -23,6 +23,7 @@ from lbflask.store.ports import StoreUnavailable
 from tests.fleet.desk import BROKEN, DROPPED, GONE, REFUSED, RULE, STALE, SWIFT, Desk
 from tests.fleet.stores import POOL, FlakyStore
 from tests.store.stores import ManualClock
+from tests.support.selection import examples
 
 workers = st.integers(0, 1)
 backends = st.sampled_from("abcd")
@@ -133,7 +134,7 @@ class Days(RuleBasedStateMachine):
 TestDays = Days.TestCase
 
 
-TestDays.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, database=None)
+TestDays.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None, database=None)
 
 
 class TestFleet:

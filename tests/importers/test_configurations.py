@@ -59,6 +59,7 @@ def test_each_feature_has_a_configuration() -> None:
 @pytest.mark.e2e
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.sampled(6, 1)
 def test_a_configuration_serves_as_the_original(name: str, redis_url: str, tmp_path: Path) -> None:
     site = imported(name)
     text = text_of(site, "lbflask import")

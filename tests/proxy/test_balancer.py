@@ -37,6 +37,7 @@ from lbflask.proxy.settings import ProxySettings
 from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.events import RequestEvent
 from lbflask.upstream.backend_transport import BackendResponse, BackendTransport
+from tests.support.selection import examples
 
 BACKENDS = tuple(Backend(name, name, 80, f"http://{name}:80") for name in ("a", "b", "c"))
 
@@ -254,7 +255,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     user=st.sampled_from(["", "ann", "bob"]),
     ticket=st.integers(0, 30),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_explain_says_what_a_worker_does(pool: Pool, snapshot: Snapshot, session: str, user: str, ticket: int) -> None:
     """The explained plans are the backends that a worker tries, in their order, when all of them refuse."""
     store = MemoryStore(lambda: NOW)

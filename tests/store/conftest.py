@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.store.stores import Rig, fake_redis, memory, real_redis
+from tests.support.selection import first_of
 
 
-@pytest.fixture(params=["memory", "fakeredis", "valkey"])
+@pytest.fixture(params=first_of(["memory", "valkey", "fakeredis"], quick=2))
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     """Every store in its turn."""
     if request.param == "memory":

@@ -26,6 +26,7 @@ from lbflask.store.keys import PoolKeys
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import Beat, HealthWrite, StoreWatch
 from tests.store.stores import ManualClock, Rig, fake_redis, real_redis
+from tests.support.selection import examples
 
 POOLS = ("web", "api")
 #: Longer than any game.
@@ -294,8 +295,8 @@ def _nobody_dies_in_a_game(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_and_a_fake_redis_give_the_same_answers() -> None:
-    play(fake_redis, games=20)
+    play(fake_redis, games=examples(20))
 
 
 def test_memory_and_a_real_valkey_give_the_same_answers(redis_url: str) -> None:
-    play(lambda: real_redis(redis_url), games=20)
+    play(lambda: real_redis(redis_url), games=examples(20))

@@ -136,7 +136,7 @@ def all_trips(store: RedisStore) -> None:
 
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9, 3)
 def test_whatever_a_key_holds_every_trip_has_its_answer(rig: Rig, name: str, value: str) -> None:
     assert rig.client is not None
     assert isinstance(rig.store, RedisStore)

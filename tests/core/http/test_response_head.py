@@ -12,6 +12,7 @@ from lbflask.core.http.framing import NO_BODY, Framing
 from lbflask.core.http.response_head import plain_head
 from lbflask.core.http.types import Fields
 from tests.support.changes import property_test
+from tests.support.selection import examples
 
 #: docs/supported-http.md, "no response".
 MOST_FIELDS = 1000
@@ -43,7 +44,7 @@ REASONS = st.one_of(st.sampled_from(["OK", "", " OK", "OK ", "Not: found", "\xe9
 BODIES = st.sampled_from([b"", b"h", b"hello", b"hello, world", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(method=METHODS, status=STATUSES, reason=REASONS, lines=st.lists(LINES, max_size=4), body=BODIES)
 @example(method="GET", status="200", reason="OK", lines=["Content-Length: 5", "Proxy-Connection: close"], body=b"hello")
 def test_whatever_is_plain_the_full_parser_reads_alike(
@@ -53,7 +54,7 @@ def test_whatever_is_plain_the_full_parser_reads_alike(
     assert_read_alike(method, text.encode("latin-1") + body)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(method=METHODS, lines=st.lists(LINES, max_size=3), status=st.sampled_from(["200", "204", "304", "404"]))
 def test_heads_with_one_good_length_are_read_alike_too(method: str, lines: list[str], status: str) -> None:
     """Nearer to what is plain, so that the other fields are the only ones to decide."""
@@ -61,7 +62,7 @@ def test_heads_with_one_good_length_are_read_alike_too(method: str, lines: list[
     assert_read_alike(method, text.encode("latin-1") + b"hello")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(method=METHODS, at=st.integers(0, 70), byte=st.binary(min_size=1, max_size=2))
 def test_a_plain_head_with_a_byte_in_the_wrong_place_is_read_alike_or_left_alone(
     method: str, at: int, byte: bytes

@@ -24,6 +24,7 @@ from devtools.scripted_backend import Peer, ScriptedBackend
 from devtools.servers import Gunicorn
 from devtools.wait import eventually
 from tests.support.counting import Counted
+from tests.support.selection import first_of
 
 pytestmark = pytest.mark.early
 
@@ -183,7 +184,7 @@ def play(peer: Peer) -> None:
         ANSWERS[head.split(b" ")[1].decode()[1:]][0](peer)
 
 
-@pytest.fixture(scope="module", params=PARSERS)
+@pytest.fixture(scope="module", params=first_of(PARSERS))
 def parser(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -13,6 +13,7 @@ from fuzz.properties.requests import outcome
 from lbflask.server.worker.settings import freeze
 from tests.server.worker.test_settings import config
 from tests.support.changes import property_test
+from tests.support.selection import examples
 
 USUAL = freeze(config())
 NARROW = freeze(config(limit_request_line=40, limit_request_fields=3, limit_request_field_size=20))
@@ -32,7 +33,7 @@ EDITS = st.lists(st.tuples(st.integers(0, len(REQUEST)), st.integers(0, 12), TOK
 @pytest.mark.parametrize(
     "limits", [USUAL, NARROW, PLAIN, PLAIN_NARROW], ids=["usual", "narrow", "plain", "plain narrow"]
 )
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(edits=EDITS)
 @example(edits=[(0, 0, b"\r\n")])
 @example(edits=[(0, 0, b"\r\n"), (0, 0, b"\r\n")])

@@ -14,6 +14,7 @@ from lbflask.core.http.field_lines import field_pairs
 from lbflask.core.http.response_head import plain_head
 from lbflask.server.worker.received_head import ReceivedHead
 from lbflask.server.worker.response_writer import ResponseWriter, ShortResponse
+from tests.support.selection import examples
 
 BODY = b"hello"
 LENGTH = "Content-Length: 5"
@@ -78,7 +79,7 @@ def undated(sent: list[bytes]) -> bytes:
     return re.sub(rb"(?<=\nDate: )\w{3}, [^\r]+", b"", b"|".join(sent))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     method=st.sampled_from(["GET", "HEAD", "POST"]),
     version=st.sampled_from([(1, 0), (1, 1)]),
