@@ -1,9 +1,9 @@
 """How soon all workers of four instances refuse a client that is banned, by a command and by a rule, in ms.
 
 Four instances of two workers share a private store; one connection to each worker asks on behalf of the client every
-few milliseconds. The delay of a worker begins before the command is sent to the admin API, or before the request whose
-answer the rule counts last, and ends when that worker's first refusal has arrived. So it has the time to write the ban
-in it, and up to one pause between two requests. A busy machine, with any load but this, makes it longer.
+few milliseconds. The delay of a worker begins when the store has written the ban, by the clock of this machine, which
+all of them share, and ends when that worker's first refusal has arrived. So it has up to one pause between two requests
+in it, and the time of a request. A busy machine, with any load but this, makes it longer.
 
     python -m benchmarks.bans [--bans 50] [--json FILE]
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
@@ -60,6 +59,7 @@ class Delays:
     """The delays of each ban at all workers, in ms, by how it was given."""
 
     found: dict[str, list[list[float]]] = field(default_factory=lambda: {BY_COMMAND: [], BY_RULE: []})
+    requests: list[float] = field(default_factory=list)  #: ms of requests of a client without a ban, for comparison
 
     def of(self, kind: str) -> list[float]:
         """Those of all bans."""
@@ -115,22 +115,29 @@ async def worker_connections(port: int) -> list[Connection]:
     return list(found.values())
 
 
-async def refused_after(connection: Connection, client: str, began: float) -> float:
-    """The ms until the worker refuses the client; infinite if it does not."""
-    while (passed := time.perf_counter() - began) < PATIENCE:
-        if (await connection.send(request(client))).status == 403:
-            return (time.perf_counter() - began) * 1000
-        await asyncio.sleep(PAUSE)
-    return passed * 1000
+async def refused_at(connection: Connection, client: str) -> float:
+    """When the worker refuses the client, in seconds since the epoch. Raises TimeoutError if it does not."""
+    async with asyncio.timeout(PATIENCE):
+        while (await connection.send(request(client))).status != 403:
+            await asyncio.sleep(PAUSE)
+    return time.time()
 
 
-async def delays_of(connections: Sequence[Connection], client: str, ban: Callable[[], Awaitable[None]]) -> list[float]:
+async def delays_of(
+    connections: Sequence[Connection], admin: Connection, client: str, ban: Callable[[], Awaitable[None]]
+) -> list[float]:
     """The delay of each worker, while `ban` makes the last step."""
-    began = time.perf_counter()
     step = asyncio.ensure_future(ban())
-    found = await asyncio.gather(*(refused_after(one, client, began) for one in connections))
+    found = await asyncio.gather(*(refused_at(one, client) for one in connections))
     await step
-    return found
+    written = await written_at(admin, client)
+    return [(refused - written) * 1000 for refused in found]
+
+
+async def written_at(admin: Connection, client: str) -> float:
+    """When the ban of the client was written, by the store's clock."""
+    response = await admin.send(f"GET /api/v1/bans HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+    return next(float(ban["since"]) for ban in json.loads(response.body)["bans"] if ban["network"] == client)
 
 
 async def command(admin: Connection, client: str) -> None:
@@ -154,17 +161,21 @@ async def measured(ports: Sequence[int], admin_ports: Sequence[int], count: int)
     by_instance = [await worker_connections(port) for port in ports]
     connections = [one for those in by_instance for one in those]
     delays = Delays()
+    for connection in connections:
+        for _ in range(10):
+            began = time.perf_counter()
+            await connection.send(request("192.0.2.1"))
+            delays.requests.append((time.perf_counter() - began) * 1000)
     for number in range(count):
         place = number % len(ports)
+        admin, attacker = Connection(admin_ports[place]), Connection(ports[place])
         client = f"198.18.{number // 250}.{number % 250 + 1}"
-        admin = Connection(admin_ports[place])
-        delays.found[BY_COMMAND].append(await delays_of(connections, client, partial(command, admin, client)))
-        admin.close()
+        delays.found[BY_COMMAND].append(await delays_of(connections, admin, client, partial(command, admin, client)))
         client = f"198.19.{number // 250}.{number % 250 + 1}"
-        attacker = Connection(ports[place])
         for _ in range(COUNT - 1):
             await attempt(attacker, client)
-        delays.found[BY_RULE].append(await delays_of(connections, client, partial(attempt, attacker, client)))
+        delays.found[BY_RULE].append(await delays_of(connections, admin, client, partial(attempt, attacker, client)))
+        admin.close()
         attacker.close()
     for connection in connections:
         connection.close()
@@ -185,9 +196,12 @@ def main() -> None:
         admin_ports = [int(one.environ["LBFLASK_ADMIN_BIND"].rpartition(":")[2]) for one in found]
         delays = asyncio.run(measured([one.port for one in found], admin_ports, 4 if given.quick else given.bans))
     titles = ["ms", "bans", "p50 of workers", "p99", "max", "p50 until all workers"]
-    print(f"{INSTANCES} instances of {WORKERS} workers, on {os.cpu_count()} cores", file=sys.stderr)
+    usual = percentile(delays.requests, 50)
+    print(
+        f"{INSTANCES} instances of {WORKERS} workers, on {os.cpu_count()} cores; a request takes {usual:.1f} ms (p50)"
+    )
     print(table(titles, [delays.row(kind) for kind in delays.found]), end="\n\n")
-    conclude(given, judge(delays), {"delays": delays.found})
+    conclude(given, judge(delays), {"delays": delays.found, "requests": delays.requests})
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ class SnapshotFollower:
             pool.refresh()
         if FLEET in names:
             with suppress(StoreUnavailable):  # the pools may be at another node, and are served all the same
+                self._read_bans()  # first, since an attacker goes on until they are known
                 self.drains = self._link.store.read_drains()
-                self._read_bans()
 
     def _prove(self, names: Collection[str]) -> None:
         for name in names:

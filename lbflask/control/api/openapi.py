@@ -11,7 +11,8 @@ from pydantic.json_schema import models_json_schema
 
 import lbflask
 from lbflask.config.attribute_docstrings import attribute_docstrings
-from lbflask.control.api.models import Model, Problem
+from lbflask.control.api.base_model import Model
+from lbflask.control.api.models import Problem
 from lbflask.control.api.operation import Operation
 from lbflask.core.http.reason_phrases import reason_phrase
 
