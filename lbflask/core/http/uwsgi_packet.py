@@ -36,7 +36,7 @@ def uwsgi_packet(method: str, target: str, host: str, fields: Fields, length: in
     variables = [
         ("REQUEST_METHOD", method),
         ("REQUEST_URI", target),
-        ("PATH_INFO", unquote_to_bytes(path).decode("latin-1")),
+        ("PATH_INFO", unquote_to_bytes(path.encode("latin-1")).decode("latin-1")),
         ("QUERY_STRING", query),
         ("SERVER_PROTOCOL", "HTTP/1.1"),
         ("SERVER_NAME", name),

@@ -49,6 +49,12 @@ def test_a_request_has_the_variables_of_cgi() -> None:
     }
 
 
+def test_the_path_has_the_bytes_that_were_sent() -> None:
+    """gunicorn's own workers let bytes pass that are not encoded."""
+    found = variables(uwsgi_packet("GET", "/\xe9%e9", "a", [], None))
+    assert (found["REQUEST_URI"], found["PATH_INFO"]) == ("/\xe9%e9", "/\xe9\xe9")
+
+
 @pytest.mark.parametrize(
     ("host", "fields", "name", "port"),
     [
