@@ -35,18 +35,24 @@ class VerifyingKeys(Protocol):
 class SigningKeys:
     """The keys of one source. Threads and greenlets may share it; `start` begins to fetch, every `refresh` seconds.
 
-    `fetch` returns the keys, or raises ValueError, OSError or Fault. `clock` is monotonic, in seconds.
+    `fetch` returns the keys, or raises ValueError, OSError or Fault. `clock` is monotonic, in seconds. Until the first
+    fetch has succeeded, the keys are those of `before`, of the same source.
     """
 
     def __init__(
-        self, source: str, fetch: Callable[[], VerifyingKeys], refresh: float, clock: Callable[[], float]
+        self,
+        source: str,
+        fetch: Callable[[], VerifyingKeys],
+        refresh: float,
+        clock: Callable[[], float],
+        before: SigningKeys | None = None,
     ) -> None:
         self.source = source
         self.error = ""  #: why the latest fetch failed; empty after one that succeeded
         self._fetch = fetch
         self._refresh = refresh
         self._clock = clock
-        self._keys: VerifyingKeys | None = None
+        self._keys: VerifyingKeys | None = None if before is None else before._keys
         self._next = 0.0
         self._asked = float("-inf")
         self._fetched = threading.Condition()

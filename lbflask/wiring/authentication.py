@@ -75,7 +75,8 @@ class Authentication:
         for table in self._tables():
             if table.jwt is not None:
                 identity = _identity(table.jwt)
-                self.keys[identity] = known.get(identity) or self._new_keys(table.jwt)
+                alike = (keys for (source, *_), keys in known.items() if source == identity[0])
+                self.keys[identity] = known.get(identity) or self._new_keys(table.jwt, next(alike, None))
 
     def __repr__(self) -> str:
         return f"Authentication({len(self._checks)} checks)"
@@ -164,14 +165,14 @@ class Authentication:
         settings = TokenAuthSettings(rules, table.fields, table.keep_token)
         return TokenAuth(settings, self.keys[_identity(table)], self._parts.counts, time.time)
 
-    def _new_keys(self, table: TokenAuthConfig) -> SigningKeys:
+    def _new_keys(self, table: TokenAuthConfig, before: SigningKeys | None) -> SigningKeys:
         path = table.key_file()
         fetch = (
             partial(_keys_of_file, path)
             if path is not None
             else partial(_keys_of_service, self._parts.client(table.jwks.reveal(), table.ca_file, _FETCH_TIMEOUT))
         )
-        return SigningKeys(str(table.jwks), fetch, table.refresh, time.monotonic)
+        return SigningKeys(str(table.jwks), fetch, table.refresh, time.monotonic, before)
 
 
 def _identity(table: TokenAuthConfig) -> tuple[object, ...]:

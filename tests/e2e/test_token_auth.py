@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,6 +143,16 @@ def test_keys_are_kept_while_their_source_is_down(store: str, demos: list[int], 
         service.failure = "status"
         assert get(balancer.port, "/echo", headers=bearer(SECOND, "second")).status == 401
         eventually(lambda: "responded 500; the last keys are in use" in balancer.output, "the warning")
+        echoed(get(balancer.port, "/echo", headers=bearer(jti="another")))
+
+
+def test_a_reload_keeps_the_keys_of_a_source_that_is_down(store: str, demos: list[int], tmp_path: Path) -> None:
+    with serving() as service, started(store, demos, service, tmp_path) as balancer:
+        service.stop()
+        file = tmp_path / "lbflask.toml"
+        file.write_text(file.read_text().replace("audience =", "refresh = 60\naudience ="))
+        os.kill(balancer.pid, signal.SIGHUP)
+        eventually(lambda: "the last keys are in use" in balancer.output, "the new configuration has asked in vain")
         echoed(get(balancer.port, "/echo", headers=bearer(jti="another")))
 
 

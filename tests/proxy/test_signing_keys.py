@@ -107,3 +107,18 @@ def test_without_keys_a_request_waits_only_while_they_are_fetched(keys: SigningK
     assert [keys.of(token("old")) for _ in range(30)] == [None] * 30
     assert time.monotonic() - began < PATIENCE, "each would wait for three seconds"
     assert source.fetches <= fetches + 1
+
+
+def test_the_keys_from_before_count_until_there_are_new_ones(keys: SigningKeys, source: Source) -> None:
+    keys.start()
+    eventually(lambda: keys.has_keys, "the first keys are there")
+    source.error = OSError("connection refused")
+    after = SigningKeys("https://login.example/keys", source.fetch, 60.0, time.monotonic, keys)
+    after.start()
+    try:
+        eventually(lambda: after.error != "", "the first fetch has failed")
+        found = after.of(token("old"))
+        assert found is not None
+        assert found.knows(token("old"))
+    finally:
+        after.stop()
