@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Annotated, Any, ClassVar, TypeVar
+from types import UnionType
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from lbflask.config.files import UnusableFile, check_regular
 from lbflask.config.paths import LISTENER, SOCKET_PATH_BYTES, STORE, files_of_store, socket_path
@@ -245,12 +246,26 @@ class Section(BaseModel):
     #: The setting that a text in place of the table sets.
     short_form: ClassVar[str] = ""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false in place of numbers: pydantic would take them for 1 and 0."""
+        if isinstance(value, bool) and info.field_name and _is_number(cls.model_fields[info.field_name].annotation):
+            raise ValueError("must be a number, and not true or false")
+        return value
+
     def check_unused(self, where: str, keys: Iterable[str], reason: str) -> None:
         """Raises ValueError, which names the setting, for the first of these keys that has not its default value."""
         for key in keys:
             default = type(self).model_fields[key].get_default(call_default_factory=True)
             if getattr(self, key) != default:
                 raise ValueError(f"{where}.{key}: {reason}")
+
+
+def _is_number(kind: Any) -> bool:
+    """Whether a type is that of numbers, or of a number and None."""
+    parts = get_args(kind)[:1] if get_origin(kind) is Annotated else get_args(kind)
+    return kind in (int, float) or (get_origin(kind) in (Annotated, Union, UnionType) and any(map(_is_number, parts)))
 
 
 def _address(bind: str) -> IPv4Address | IPv6Address | None:
