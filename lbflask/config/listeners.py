@@ -96,17 +96,35 @@ class ListenerConfig(Section):
         return self.name or self.bind
 
 
+def check_binds(binds: Sequence[str], where: str) -> None:
+    """Raises ValueError, which names the setting by the form `where`, for two listeners that cannot be open at the same
+    time: at the same address, or at one of IPv4 and at all of them.
+    """
+    for number, bind in enumerate(binds):
+        for first, other in enumerate(binds[:number]):
+            if _overlap(socket_address(bind), socket_address(other)):
+                raise ValueError(f"{where.format(number)}: {bind!r} is taken by {where.format(first)} = {other!r}")
+
+
+def _overlap(one: tuple[str, int] | str | None, other: tuple[str, int] | str | None) -> bool:
+    if not (isinstance(one, tuple) and isinstance(other, tuple)):
+        return one == other
+    hosts = {one[0], other[0]}
+    if one[1] != other[1] or not one[1]:  # the system chooses a port in place of 0
+        return False
+    return len(hosts) == 1 or ("0.0.0.0" in hosts and all(re.fullmatch(r"[0-9.]+", host) for host in hosts))
+
+
 def check_listeners(listeners: Sequence[ListenerConfig], *, certificate: str) -> None:
     """Raises ValueError, which names the setting, for listeners that are impossible together. `certificate` is the
     setting of the first certificate, empty without any.
     """
-    seen: dict[tuple[str, str], int] = {}
+    seen: dict[str, int] = {}
     for number, listener in enumerate(listeners):
         where = f"listeners[{number}]"
-        for key, value in (("bind", listener.bind), ("name", listener.name)):
-            first = seen.setdefault((key, value), number)
-            if value and first != number:
-                raise ValueError(f"{where}.{key}: {value!r} is that of listeners[{first}] already")
+        first = seen.setdefault(listener.name, number)
+        if listener.name and first != number:
+            raise ValueError(f"{where}.name: {listener.name!r} is that of listeners[{first}] already")
         if listener.proxy_protocol and not isinstance(socket_address(listener.bind), tuple):
             raise ValueError(
                 f"{where}.proxy_protocol: peers of a unix socket have no address in a network; leave it out"

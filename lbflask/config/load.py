@@ -201,6 +201,9 @@ def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str
             where, by_name = by_name, None
         else:
             by_name, inner = tables_by_name(where).get(section), tables_of(where).get(section)
+            if by_name is None and inner is None and section in where.model_fields:
+                name = ".".join(key)
+                raise ConfigError(f"{variable}: there is no setting {name!r}: {section!r} can only be set as a whole")
             if by_name is None and inner is None:
                 raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}{instead(where, [section])}")
             where = inner or where
@@ -208,7 +211,9 @@ def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str
         if not isinstance(inside, dict):
             return  # the model rejects it, and names the source
     fields = {field.alias or name: field for name, field in where.model_fields.items()}
-    if by_name is not None or last not in fields or last in tables_by_name(where):
+    if by_name is None and last in tables_by_name(where):
+        raise ConfigError(f"{variable}: is the name of several tables; {variable}__NAME__KEY sets a key of one")
+    if by_name is not None or last not in fields:
         raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}{instead(where, [last])}")
     found = anchored(value, type_of(fields[last]), Path())
     inside[last] = None if value == "" and last == "redis_url" else found

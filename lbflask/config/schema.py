@@ -15,7 +15,7 @@ from lbflask.config.auth import Auth, AuthConfig
 from lbflask.config.bans import BanRuleConfig
 from lbflask.config.error_pages import check_pages_used
 from lbflask.config.field_types import Listed
-from lbflask.config.listeners import ListenerConfig, check_listeners
+from lbflask.config.listeners import ListenerConfig, check_binds, check_listeners
 from lbflask.config.paths import OutputPath
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
@@ -159,6 +159,7 @@ class Config(GlobalTrafficConfig, PoolConfig):
         if self.listeners and "bind" in self.model_fields_set:
             tables = "".join(f" [[listeners]] bind = {bind!r}" for bind in self.bind)
             raise ValueError(f"bind: there are [[listeners]] too; leave bind out, and write instead:{tables}")
+        check_binds(self.addresses, "listeners[{}].bind" if self.listeners else "bind[{}]")
         check_listeners(self.listeners, certificate=next(iter(self.tls.sources), ""))
         if any(field_types.same_listener(self.admin_bind, one.bind) for one in self.every_listener()):
             raise ValueError(f"admin_bind: {self.admin_bind!r} is the public listener's address too")

@@ -27,6 +27,8 @@ _EXPECTED = {
     "model_type": "must be a table",
     "string_type": "must be a text in quotes",
 }
+#: Tables that are named as the place of a key.
+_MOST_WITHIN = 3
 #: Names of keys that are listed where none of them is near.
 _MOST_LISTED = 24
 
@@ -91,10 +93,29 @@ def instead(kind: type[BaseModel], steps: Sequence[Any]) -> str:
     table = _table_at(kind, steps[:-1])
     names = sorted(field.alias or name for name, field in table.model_fields.items()) if table else []
     name = str(steps[-1])
-    near = [one for one in names if name in (one + "s", one.rstrip("s"))] or get_close_matches(name, names, 1)
+    near = [one for one in names if name in (one + "s", one.rstrip("s"))]
+    if name in names:  # of a variable for a part of it
+        return ""
+    if not near and table is not None and (within := _tables_with(name, table)):
+        return f"; is it {' or '.join(f'{key}.{name}' for key in within)}?"
+    if not near and len(steps) > 1 and all(isinstance(step, str) for step in steps) and _is_plain(kind, name):
+        return f"; {name!r} of the top level stands before the first [table]"
+    near = near or get_close_matches(name, names, 1)
     if near:
         return f"; is it {near[0]!r}?"
     return f"; there are {', '.join(names)}" if 0 < len(names) <= _MOST_LISTED else ""
+
+
+def _is_plain(kind: type[BaseModel], name: str) -> bool:
+    """Whether a table has a setting of the name that is no table: in a file it stands before all tables."""
+    return name in kind.model_fields and not _tables_in(type_of(kind.model_fields[name]))
+
+
+def _tables_with(name: str, table: type[BaseModel]) -> list[str]:
+    """The keys of the tables within this one that have a setting of the name."""
+    inner = {field.alias or key: _tables_in(type_of(field)) for key, field in table.model_fields.items()}
+    found = [key for key, kinds in inner.items() if len(kinds) == 1 and name in kinds[0].model_fields]
+    return found[:_MOST_WITHIN]
 
 
 def _table_at(kind: Any, steps: Sequence[Any]) -> type[BaseModel] | None:

@@ -75,7 +75,7 @@ def test_addresses_are_no_part_of_the_version(tmp_path: Path, section: str) -> N
             "2: bind: there are [[listeners]] too; leave bind out, and write instead: [[listeners]] bind = "
             "'127.0.0.1:80'",
         ),
-        (PLAIN + PLAIN, "6: listeners[1].bind: '0.0.0.0:80' is that of listeners[0] already"),
+        (PLAIN + PLAIN, "6: listeners[1].bind: '0.0.0.0:80' is taken by listeners[0].bind"),
         (
             PLAIN + 'name = "a"\n[[listeners]]\nbind = "h:1"\nname = "a"\n',
             "8: listeners[1].name: 'a' is that of listeners[0] already",

@@ -469,3 +469,20 @@ def test_what_the_command_line_reads_is_no_setting() -> None:
 test_any_file_is_a_configuration_or_rejected_in_one_line = property_test("configuration")
 test_any_variable_is_a_setting_or_rejected_in_one_line = property_test("variable")
 test_any_file_of_backends_is_read_or_rejected_in_one_line = property_test("backends_file")
+
+
+@pytest.mark.parametrize(
+    ("variable", "reason"),
+    [
+        ("LBFLASK_POOLS", "is the name of several tables; LBFLASK_POOLS__NAME__KEY sets a key of one"),
+        ("LBFLASK_RATE_LIMITS", "is the name of several tables; LBFLASK_RATE_LIMITS__NAME__KEY sets a key of one"),
+        ("LBFLASK_ERROR_PAGES__503", "there is no setting 'error_pages.503': 'error_pages' can only be set as a whole"),
+        ("LBFLASK_ROUTES__0__POOL", "there is no setting 'routes.0.pool': 'routes' can only be set as a whole"),
+        ("LBFLASK_TIMEOUT__CONNECT", "there is no setting 'timeout.connect'; is it 'timeouts'?"),
+        ("LBFLASK_CONNECT", "there is no setting 'connect'; is it timeouts.connect?"),
+    ],
+)
+def test_a_variable_for_what_variables_cannot_set_is_named(variable: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load({"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": "http://a:1", variable: "x"})
+    assert str(error.value) == f"{variable}: {reason}"
