@@ -34,6 +34,7 @@ _NAVIGATION = {
     "Start": ("README.md", "docs/tutorial.md"),
     "How-to": (
         "docs/how-to/*.md",
+        "docs/examples/README.md",
         "docs/operating.md",
         "docs/runbook.md",
         "docs/stopping.md",
