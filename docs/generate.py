@@ -14,8 +14,10 @@ from lbflask import cli
 from lbflask.config import routes
 from lbflask.config.acme import AcmeConfig
 from lbflask.config.attribute_docstrings import attribute_docstrings
+from lbflask.config.auth import AuthConfig, BasicAuthConfig, ForwardAuthConfig, TokenAuthConfig
 from lbflask.config.backends import BackendConfig
 from lbflask.config.bans import BanRuleConfig
+from lbflask.config.header_edits import ConditionalEditsConfig
 from lbflask.config.listeners import ListenerConfig
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
@@ -73,15 +75,18 @@ def configuration_page() -> str:
         "",
     ]
     tables: dict[str, type[BaseModel]] = {"": Config, **tables_of(Config)}
+    within = {"response_headers": _changes_by_condition()}
     for section, kind in tables.items():
         title = f"## `[{section}]`" if section else "## Top level"
         hidden = {*tables_of(kind), *tables_by_name(kind), "listeners", "routes"}
         variable = f"LBFLASK_{section}__" if section else "LBFLASK_"
         lines += [title, "", *([about(kind), ""] if section else ()), *_rows(kind, variable, hidden), ""]
+        lines += within.get(section, ())
     lines += _pools()
     lines += ["## `[rate_limits.NAME]`", "", about(RateLimitConfig), ""]
     lines += [*_rows(RateLimitConfig, "LBFLASK_RATE_LIMITS__NAME__"), ""]
     lines += ["## `[bans.NAME]`", "", about(BanRuleConfig), "", *_rows(BanRuleConfig, "LBFLASK_BANS__NAME__"), ""]
+    lines += _auth()
     lines += ["## `[[listeners]]`", "", about(ListenerConfig), "They are set in the file only.", ""]
     lines += [*_rows(ListenerConfig), ""]
     for title, part in (("`[[tls.certificates]]`", CertificateConfig), ("`[tls.hsts]`", HSTSConfig)):
@@ -120,6 +125,18 @@ def _routes() -> list[str]:
     }
     for title, kind in tables.items():
         lines += ["", f"### {title}", "", about(kind), "", *_rows(kind)]
+    return lines
+
+
+def _changes_by_condition() -> list[str]:
+    title = "### `[[response_headers.when]]`"
+    return [title, "", about(ConditionalEditsConfig), "", *_rows(ConditionalEditsConfig), ""]
+
+
+def _auth() -> list[str]:
+    lines = ["## `[auth]`", "", about(AuthConfig), "", *_rows(AuthConfig, "LBFLASK_AUTH__"), ""]
+    for name, kind in (("basic", BasicAuthConfig), ("forward", ForwardAuthConfig), ("jwt", TokenAuthConfig)):
+        lines += [f"### `[auth.{name}]`", "", about(kind), "", *_rows(kind, f"LBFLASK_AUTH__{name}__"), ""]
     return lines
 
 

@@ -13,6 +13,7 @@ from lbflask.config.bans import BanRuleConfig
 from lbflask.config.load import ConfigError, load
 from lbflask.config.rate_limits import RateLimitConfig
 from lbflask.config.schema import Config, tables_of
+from tests.test_public_names import sections
 
 
 def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -> None:
@@ -41,6 +42,26 @@ def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -
             assert row.endswith(f"| {meaning} |")
     for name in BackendConfig.model_fields:
         assert f"| `{name}` |" in page.partition("## A backend")[2]
+
+
+def test_every_table_that_a_file_can_have_is_on_the_page() -> None:
+    """Also those within tables, such as `[auth.basic]`, and those of lists, such as `response_headers.when`."""
+    rows = [line.split(" | ") for line in configuration_page().splitlines() if line.startswith("| `")]
+    known = {(row[0].removeprefix("| "), row[-1].removesuffix(" |")) for row in rows}
+    reached: set[type[BaseModel]] = set()
+    queue: list[type[BaseModel]] = [Config]
+    while queue:
+        if (kind := queue.pop()) not in reached:
+            reached.add(kind)
+            queue += [inner for field in kind.model_fields.values() for inner in sections(field.annotation)]
+    missing = {
+        f"{kind.__name__}.{name}"
+        for kind in reached
+        for name, field in kind.model_fields.items()
+        if not [*sections(field.annotation)]
+        and (f"`{field.alias or name}`", attribute_docstrings(kind)[name]) not in known
+    }
+    assert missing == set()
 
 
 def complaint(environ: dict[str, str]) -> str:
