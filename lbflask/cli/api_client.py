@@ -27,7 +27,7 @@ STREAM_TIMEOUT = 25.0
 class Unreachable(Exception):
     """The URL does not answer, or something else than an admin API does. `advice` is for the user."""
 
-    advice = "start gunicorn there, or give --url with the admin listener (`admin_bind`) of an instance that runs"
+    advice = "run `lbflask serve` there, or give --url with the admin listener (`admin_bind`) of an instance that runs"
 
 
 class NoListener(Unreachable):

@@ -155,7 +155,7 @@ def _local_findings(unreachable: Unreachable) -> list[dict[str, str]]:
                 advice = "use --url with the admin listener of one of them"
                 found.append(_finding(f"pool {pool}", "good", f"instances {', '.join(names)}", advice))
             else:
-                found.append(_finding(f"pool {pool}", "bad", "no instance is alive", "start gunicorn"))
+                found.append(_finding(f"pool {pool}", "bad", "no instance is alive", "start one: `lbflask serve`"))
     except StoreUnavailable as error:
         found.append(_finding("store", "bad", f"unreachable from here: {error}", "start Redis, or check redis_url"))
     finally:

@@ -52,7 +52,7 @@ def explained(
     """The explanation under the configuration. `facts` gives the snapshot of a pool and its next ticket, `find_ban` the
     ban of an address. Raises ValueError for a listener that does not exist.
     """
-    query = replace(query, listener=_label(config, query.listener))
+    query = replace(query, listener=_label(config, query))
     path = query.target.partition("?")[0]
     local_replies = {config.health_path: "the health of the balancer itself (health_path)"}
     local_replies[config.live_path] = "whether the balancer itself serves (live_path)"
@@ -71,12 +71,16 @@ def explained(
     return with_checks(config, query, explain(query, routes, pools, default, facts), find_ban)
 
 
-def _label(config: Config, listener: str) -> str:
+def _label(config: Config, query: RequestQuery) -> str:
+    """The label of the named listener; without a name of the first one for the scheme, else of the first one."""
     listeners = config.every_listener()
+    if not query.listener:
+        with_http = [one for one in listeners if not one.passes_on] or listeners
+        return next((one for one in with_http if one.tls == (query.scheme == "https")), with_http[0]).label
     for one in listeners:
-        if listener in ("", one.name, one.bind):
+        if query.listener in (one.name, one.bind):
             return one.label
-    raise ValueError(f"there is no listener {listener!r}; there are {', '.join(one.label for one in listeners)}")
+    raise ValueError(f"there is no listener {query.listener!r}; there are {', '.join(one.label for one in listeners)}")
 
 
 def document(explanation: Explanation, why: str) -> dict[str, Any]:

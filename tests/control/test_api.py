@@ -231,6 +231,7 @@ class TestExplaining:
         plain = counter.act("POST", "/explain", json=asked)
         assert (plain["answer"], plain["pools"]) == ("308 to https://shop.example:8443/x?y", [])
         assert counter.act("POST", "/explain", json={**asked, "listener": "tls"})["answer"] == ""
+        assert counter.act("POST", "/explain", json={**asked, "url": "https://shop.example/x"})["answer"] == ""
         for path in ("/health", "/.well-known/acme-challenge/a"):
             found = counter.act("POST", "/explain", json={**asked, "url": f"http://shop.example{path}"})
             assert "308" not in found["answer"]
