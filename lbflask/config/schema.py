@@ -20,10 +20,11 @@ from lbflask.config.paths import OutputPath
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
 from lbflask.config.routes import RouteConfig, check_list, check_routes
+from lbflask.config.switches import check_switches
 from lbflask.config.tcp_pools import check_tcp_pools
 from lbflask.config.tls import TLSConfig
 from lbflask.config.tracing import TracingConfig
-from lbflask.config.traffic import GlobalTrafficConfig, TrafficLevel, effective_traffic
+from lbflask.config.traffic import GlobalTrafficConfig, TrafficConfig, TrafficLevel, effective_traffic
 from lbflask.config.units import SECONDS
 from lbflask.config.unused_pools import check_used
 
@@ -138,6 +139,7 @@ class Config(GlobalTrafficConfig, PoolConfig):
         check_used(self.every_listener(), self.every_pool(), self.routes)
         check_tcp_pools(self.listeners, self.every_pool(), self.routes)
         check_pages_used(self._levels_of_pages())
+        check_switches(self._levels_by_key())
         for number, route in enumerate(self.routes):
             route.check_body(f"routes[{number}]", (self.response_headers, route.response_headers))
             for name in route.served_by() or ("",):
@@ -154,6 +156,11 @@ class Config(GlobalTrafficConfig, PoolConfig):
             yield f"pools.{name}.", table.error_pages, table.error_pages_for
         for number, route in enumerate(self.routes):
             yield f"routes[{number}].", route.error_pages, route.error_pages_for
+
+    def _levels_by_key(self) -> Iterator[tuple[str, TrafficConfig]]:
+        yield "", self
+        yield from ((f"pools.{name}.", table) for name, table in self.pools.items())
+        yield from ((f"routes[{number}].", route) for number, route in enumerate(self.routes))
 
     def _check_listeners(self) -> None:
         if self.listeners and "bind" in self.model_fields_set:

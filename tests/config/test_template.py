@@ -133,6 +133,8 @@ BESIDE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         },
         {"domains": '["a.example"]'},
     ),
+    "compression": ({}, {"encodings": '["gzip"]'}),
+    "cors": ({}, {"origins": '["https://shop.example"]'}),
     "hash": ({"strategy": '"consistent_hash"'}, {}),
     "sticky": ({}, {"cookie": '"session"'}),
     "pools.api": ({}, {}),
