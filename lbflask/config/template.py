@@ -28,7 +28,19 @@ _HEAD = """\
 # have none.
 # `lbflask config check` checks this file, `lbflask config show` prints what is in effect.
 # Every setting may also be set in the environment, which has precedence: LBFLASK_BIND, LBFLASK_HEALTH__INTERVAL, …
-# Times are in seconds. The number of workers is gunicorn's: `lbflask serve --workers 4`."""
+# Times are in seconds. The number of workers is gunicorn's: `lbflask serve --workers 4`.
+#
+# to have                          look for
+# https                            [[listeners]], [tls]; certificates that come by themselves: [tls.acme]
+# static files, compression        `files` of [[routes]]; [compression]
+# hosts, paths, redirections       [[routes]], [pools.NAME]; a share for a new version: `split` of a route
+# users, tokens, single sign-on    [auth]; certificates of clients: `client_certificates` of [[listeners]]
+# networks that may come in        [access]; addresses that misbehave: [bans.NAME]
+# limits                           [limits], [rate_limits.NAME], `max_connections` of a backend
+# backends on sync workers         [buffering], so that slow clients do not occupy them
+# sessions, header fields, CORS    [sticky]; [request_headers], [response_headers]; [cors]
+# other protocols                  backends uwsgi://…; `tcp`, `sni` and `proxy_protocol` of [[listeners]]
+# an nginx.conf, haproxy.cfg, …    `lbflask import nginx FILE` writes this file from it"""
 #: Settings that are in effect in the file, because nearly all users change them.
 _LIVE = {
     "backends": '["http://127.0.0.1:8081", "http://127.0.0.1:8082"]',
