@@ -134,9 +134,9 @@ def _changes_by_condition() -> list[str]:
 
 
 def _auth() -> list[str]:
-    lines = ["## `[auth]`", "", about(AuthConfig), "", *_rows(AuthConfig, "LBFLASK_AUTH__"), ""]
+    lines = ["## `[auth]`", "", about(AuthConfig), "They are set in the file only.", "", *_rows(AuthConfig), ""]
     for name, kind in (("basic", BasicAuthConfig), ("forward", ForwardAuthConfig), ("jwt", TokenAuthConfig)):
-        lines += [f"### `[auth.{name}]`", "", about(kind), "", *_rows(kind, f"LBFLASK_AUTH__{name}__"), ""]
+        lines += [f"### `[auth.{name}]`", "", about(kind), "", *_rows(kind), ""]
     return lines
 
 
