@@ -22,6 +22,7 @@ BACKENDS = ["http://127.0.0.1:8001"]
 CONTENTS = {
     "token_file": f"operator:alice:{'3f0c' * 12}\n",
     "secret_file": f"{'3f0c' * 12}\n",
+    "key_file": f"{'3f0c' * 12}\n",
     "error_pages": "<p>Soon.</p>\n",
     "file": "<p>Soon.</p>\n",
 }
