@@ -204,7 +204,7 @@ def show(context: CliContext, file: str | None, running: bool, with_origins: boo
 @click.argument("url")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="a header field; may be repeated")
 @click.option("--client", default="127.0.0.1", show_default=True, metavar="IP", help="address of the client")
-@click.option("--listener", default="", metavar="NAME", help="name or address of the listener; unless given by the scheme")
+@click.option("--listener", default="", metavar="NAME", help="name or address of the listener; else by the scheme")
 @_running
 @api_command
 def explain(
