@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import signal
 from collections.abc import Generator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import redis
 
+from devtools.environment import ROOT
 from devtools.servers import valkey
 from devtools.wait import eventually
 from tests.support.busy import Busy
@@ -80,11 +85,25 @@ def end_leftovers(config: pytest.Config) -> list[Leftover]:
     return []
 
 
+def load_share(config: pytest.Config) -> None:
+    """Load a share of the tests before all of them, in one of several processes that collect all. pytest compiles each
+    file with its assertions, and keeps the result: so not every process compiles all files where there are none yet.
+    """
+    given: dict[str, Any] = getattr(config, "workerinput", {})
+    if not given or [Path(one).resolve() for one in config.args] != [ROOT / "tests"]:
+        return
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    for file in files[int(given["workerid"].removeprefix("gw")) :: given["workercount"]]:
+        with suppress(Exception):  # is reported when it is collected
+            importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """What is collected lives as long as the run: garbage collections that visit it find nothing."""
     gc.disable()
     try:
+        load_share(session.config)
         return (yield)
     finally:
         gc.freeze()
