@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,13 +14,16 @@ from typing import Any
 
 import pytest
 import redis
+from click.testing import CliRunner
 
 from devtools.certificates import Authority
 from devtools.ports import free_port
-from devtools.raw_client import RawClient
-from devtools.scripted_backend import Peer, ScriptedBackend
+from devtools.raw_client import ConnectionCut, RawClient
+from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.servers import Gunicorn, Process, get, start_checker, start_valkey
 from devtools.wait import PATIENCE, eventually
+from lbflask.cli import main
+from lbflask.core.faults import LEAVES
 from lbflask.core.proxy_protocol import header, read_header
 
 pytestmark = pytest.mark.e2e
@@ -31,13 +35,17 @@ class Tcp(Gunicorn):
     """gunicorn with a listener for HTTP and others without, by the text of a configuration."""
 
     def __init__(self, directory: Path, store: str, text: str) -> None:
-        self.file, port, self.admin = directory / "lbflask.toml", free_port(), free_port()
-        self.file.write_text(
-            f"redis_url = '{store}'\nbackends = ['http://127.0.0.1:1']\naccess_log_format = 'json'\n"
-            f"timeouts.tunnel_idle = 2\ntimeouts.client_head = 2\n"
-            f"[[listeners]]\nbind = '127.0.0.1:{port}'\n{text}"
-        )
+        self.file, self._http = directory / "lbflask.toml", free_port()
+        self._store = store
+        self.write(text)
         super().__init__(workers=1, config=self.file, bind=None)
+
+    def write(self, text: str) -> None:
+        self.file.write_text(
+            f"redis_url = '{self._store}'\nbackends = ['http://127.0.0.1:1']\naccess_log_format = 'json'\n"
+            f"timeouts.tunnel_idle = 2\ntimeouts.client_head = 2\n"
+            f"[[listeners]]\nbind = '127.0.0.1:{self._http}'\n{text}"
+        )
 
     def lines(self) -> list[dict[str, Any]]:
         """The lines of the access log that are of connections without HTTP."""
@@ -125,6 +133,112 @@ def test_redis_is_spread_and_outlives_a_server(store: str, servers: list[tuple[P
         eventually(lambda: named_by(port) == ports[0], "it serves again")
         servers[0][0].kill()
         assert {named_by(port) for _ in range(6)} == {ports[1]}
+        eventually(lambda: health_of(balancer, "cache")[f"127.0.0.1:{ports[0]}"] == "down", "a check finds it down")
+        balancer.assert_no_traceback()
+
+
+def health_of(balancer: Gunicorn, pool: str) -> dict[str, str]:
+    """The health of each backend of the pool."""
+    document = json.loads(get(balancer.admin_port, f"/api/v1/pools/{pool}").body)
+    return {backend["id"]: backend["state"] for backend in document["backends"]}
+
+
+class Talker:
+    """A server of lines: it says its name, and then what it hears. `primary` answers checks by HTTP."""
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.is_primary = threading.Event()
+        self.is_primary.set()
+
+    def talk(self, peer: Peer) -> None:
+        peer.send(self.name + b"\n")
+        while line := peer.read_until(b"\n"):
+            peer.send(line)
+
+    def primary(self, peer: Peer) -> None:
+        while peer.read_head():
+            peer.send(OK if self.is_primary.is_set() else b"HTTP/1.1 503 Replica\r\nContent-Length: 0\r\n\r\n")
+
+
+def connections_by_name(port: int, stack: ExitStack, names: set[bytes]) -> dict[bytes, RawClient]:
+    """An open connection to each of these servers, through the balancer."""
+    found: dict[bytes, RawClient] = {}
+
+    def complete() -> bool:
+        client = stack.enter_context(RawClient(port))
+        found[client.read_until(b"\n").strip()] = client
+        return found.keys() >= names
+
+    eventually(complete, f"connections to {names}")
+    return found
+
+
+def talks(client: RawClient) -> bool:
+    client.send(b"hello\n")
+    return client.read_until(b"\n") == b"hello\n"
+
+
+@pytest.mark.parametrize("how", ["drained", "down"])
+def test_connections_end_with_a_server_that_leaves(how: str, store: str, tmp_path: Path) -> None:
+    """As with a database whose primary changes: it still accepts, and connections to it are of no use."""
+    port, leaving, staying = free_port(), Talker(b"L"), Talker(b"S")
+    with ExitStack() as stack:
+        houses = [stack.enter_context(ScriptedBackend(one.talk)) for one in (leaving, staying)]
+        checked = [stack.enter_context(ScriptedBackend(one.primary)) for one in (leaving, staying)]
+        backends = ", ".join(
+            f"{{ url = 'tcp://127.0.0.1:{house.port}', health = {{ port = {check.port} }} }}"
+            for house, check in zip(houses, checked, strict=True)
+        )
+        text = listener(port, "tcp = 'db'") + (
+            f"[pools.db]\nbackends = [{backends}]\nwhen_all_down = 'reject'\ntimeouts.tunnel_idle = 60\n"
+            "health = { kind = 'http', path = '/primary', interval = 0.2, long_connections = 'close' }\n"
+        )
+        balancer = stack.enter_context(Tcp(tmp_path, store, text))
+        stack.enter_context(start_checker(config=balancer.file))
+        eventually(lambda: set(health_of(balancer, "db").values()) == {"up"}, "both are up")
+        clients = connections_by_name(port, stack, {b"L", b"S"})
+        if how == "drained":
+            url = f"http://127.0.0.1:{balancer.admin_port}"
+            command = ["drain", f"127.0.0.1:{houses[0].port}", "--pool", "db", "--close-after", "2s", "--url", url]
+            done = CliRunner().invoke(main, command)
+            assert done.exit_code == 0, done.output
+        else:
+            leaving.is_primary.clear()
+        with pytest.raises(ConnectionCut):
+            clients[b"L"].read(1 << 30)
+        assert talks(clients[b"S"])
+        eventually(lambda: [line["cut"] for line in balancer.lines()] == [LEAVES], "the access log has the reason")
+        assert [*connections_by_name(port, stack, {b"S"})] == [b"S"]
+        balancer.assert_no_traceback()
+
+
+def test_open_connections_outlive_a_reload(store: str, tmp_path: Path) -> None:
+    """One in place, which exchanges the servers, and one by new workers, which changes the listeners."""
+    port, other = free_port(), free_port()
+    one, two = Talker(b"1"), Talker(b"2")
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(ScriptedBackend(house.talk)) for house in (one, two))
+
+        def text(house: ScriptedBackend, more: str = "") -> str:
+            pool = f"[pools.db]\nbackends = ['tcp://127.0.0.1:{house.port}']\ntimeouts.tunnel_idle = 60\n"
+            return listener(port, "tcp = 'db'") + more + pool
+
+        balancer = stack.enter_context(Tcp(tmp_path, store, text(first)))
+        opened = connections_by_name(port, stack, {b"1"})[b"1"]
+        balancer.write(text(second))
+        assert get(balancer.admin_port, "/api/v1/reload", "POST").status == 200
+        later = connections_by_name(port, stack, {b"2"})[b"2"]
+        assert talks(opened)
+        balancer.write(text(first, listener(other, "tcp = 'db'")))
+        before = balancer.workers()
+        balancer.signal(signal.SIGHUP)
+        eventually(lambda: set(balancer.workers()) - set(before), "a new worker")
+        assert connections_by_name(other, stack, {b"1"})
+        for client in (opened, later):
+            assert talks(client), "an old worker passes its bytes on"
+            client.sock.close()
+        eventually(lambda: not set(balancer.workers()) & set(before), "the old worker ends with them")
         balancer.assert_no_traceback()
 
 
