@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lbflask.cli import main
+from tests.support.pool_routes import text_with_routes
 
 BACKENDS = 'backends = ["http://a:1"]\n'
 TABLES = {"discovery": "", "pools.api.discovery": "pools.api."}
@@ -34,7 +35,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def check(*options: str, table: str = "discovery", name: str = "found.toml") -> Result:
     """`config check` of a configuration whose backends are in a file too."""
-    Path("lb.toml").write_text(f'{BACKENDS}[{table}]\nsource = "file:{name}"\n')
+    Path("lb.toml").write_text(text_with_routes(f'{BACKENDS}[{table}]\nsource = "file:{name}"\n'))
     return CliRunner().invoke(main, ["config", "check", *options, "lb.toml"])
 
 
