@@ -207,6 +207,7 @@ class Gunicorn(Process):
         stdout: int | None = None,
         stderr: int | None = None,
         command: list[str] | None = None,
+        pass_fds: tuple[int, ...] = (),
         **settings: object,
     ) -> None:
         self.port, self.admin_port = free_port(), free_port()
@@ -220,7 +221,7 @@ class Gunicorn(Process):
         environ = {**(environ or {}), **variables}
         usual = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "--workers", str(workers)]
         environ |= {"WEB_CONCURRENCY": str(workers)} if command else {}
-        super().__init__(command or [*usual, *arguments, "lbflask.wsgi"], environ, cwd, stdout, stderr)
+        super().__init__(command or [*usual, *arguments, "lbflask.wsgi"], environ, cwd, stdout, stderr, pass_fds)
         self.master = self.pid  #: the process that `workers` and `signal` are about: after an upgrade another one
         self.count = workers  #: of its workers, once all have started
         if wait:

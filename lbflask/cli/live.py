@@ -7,6 +7,7 @@ import socket
 import ssl
 
 from lbflask.config.field_types import socket_address
+from lbflask.config.passed_sockets import is_passed
 from lbflask.config.schema import Config
 
 
@@ -16,8 +17,10 @@ def failure(config: Config, timeout: float) -> str:
     Without `live_path` an accepted connection is enough. Certificates are not verified: the peer is this machine, and
     the name in the certificate is another one.
     """
-    listeners = config.every_listener()
-    listener = next((one for one in listeners if not one.passes_on), listeners[0])
+    known = [one for one in config.every_listener() if not is_passed(one.bind)]
+    if not known:
+        return f"{config.addresses[0]} has its address from systemd, which this command does not know"
+    listener = next((one for one in known if not one.passes_on), known[0])
     try:
         with _connect(listener.bind, timeout) as plain, _secured(plain, tls=listener.tls) as connection:
             if not config.live_path or listener.passes_on:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from lbflask.config.field_types import Listed, Section, checked_by
+from lbflask.config.field_types import Listed, Section, SocketMode, checked_by
 from lbflask.config.files import UnusableFile, read_text
 from lbflask.config.paths import FilePath
 from lbflask.config.redaction import TokenText
@@ -21,6 +21,10 @@ class AdminConfig(Section):
     """Each `operator:NAME:SECRET`, with all rights, or `read:NAME:SECRET`. Several are valid at once, for rotation."""
     token_file: FilePath = ""
     """A file with further tokens, one per line; it is read again when it changes."""
+    socket_mode: SocketMode = ""
+    """Who may connect where `admin_bind` is a unix socket, as the mode of its file: `"0600"`. Unset, all may, but for
+    gunicorn's `umask`.
+    """
 
     def check(self, where: str, *, exposed: str) -> None:
         """Raises ValueError, which names the setting, for an unusable file, or if there is no token for an operator and

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from lbflask.config import passed_sockets
 from lbflask.config.files import UnusableFile, check_regular
 from lbflask.config.paths import LISTENER, SOCKET_PATH_BYTES, STORE, files_of_store, socket_path
 from lbflask.config.redaction import ServiceURL
@@ -107,6 +108,20 @@ def _listen_address(value: Any) -> str:
     return value
 
 
+def _public_address(value: Any) -> str:
+    """The same, or a socket that systemd passes: `fd://3`, `systemd:name`."""
+    if isinstance(value, str) and passed_sockets.is_passed(value):
+        passed_sockets.check_form(value)
+        return value
+    return _listen_address(value)
+
+
+def _socket_mode(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"(0?[0-7]{3})?", value):
+        raise ValueError("must be the octal digits of a mode in quotes, such as '0660'")
+    return value
+
+
 def _redis_url(value: ServiceURL) -> ServiceURL:
     """A URL of a kind that the store supports. Errors name no part of it, since that can be a part of a password."""
     scheme, separator, rest = value.partition("://")
@@ -182,7 +197,8 @@ def _log_format(value: str) -> None:
         parsed(value, os.environ)
 
 
-ListenAddress = Annotated[str, LISTENER, BeforeValidator(_listen_address)]
+ListenAddress = Annotated[str, LISTENER, BeforeValidator(_public_address)]
+SocketMode = Annotated[str, BeforeValidator(_socket_mode)]
 OptionalListenAddress = Annotated[
     str, LISTENER, BeforeValidator(lambda value: value if value == "" else _listen_address(value))
 ]
@@ -286,7 +302,7 @@ def is_address(bind: str) -> bool:
     """Whether connections can be recognized by it: it is empty, a path or an IP address. The address of a name can
     change.
     """
-    return not bind or bind.startswith("unix:") or _address(bind) is not None
+    return not bind or bind.startswith("unix:") or passed_sockets.is_passed(bind) or _address(bind) is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -303,7 +319,7 @@ class AnyHost:
 
 
 def connection_address(bind: str) -> tuple[str, int] | str | AnyHost | None:
-    """The local address of a connection through this listener; None for no listener."""
+    """The local address of a connection through this listener; None where `socket_address` has none."""
     address = socket_address(bind)
     if not isinstance(address, tuple):
         return address
@@ -318,7 +334,9 @@ def same_listener(admin: str, public: str) -> bool:
 
 
 def socket_address(bind: str) -> tuple[str, int] | str | None:
-    """The address of the listener itself; None for no listener."""
+    """The address of the listener itself; None for no listener, and for a passed socket that is unknown here."""
+    if passed_sockets.is_passed(bind):
+        return passed_sockets.address_of(bind)
     if bind.startswith("unix:"):
         return bind.removeprefix("unix:")
     host, _, port = bind.rpartition(":")

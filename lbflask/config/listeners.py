@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lbflask.config.field_types import Listed, ListenAddress, Network, Section, required, socket_address
+from lbflask.config.field_types import Listed, ListenAddress, Network, Section, SocketMode, required, socket_address
+from lbflask.config.passed_sockets import is_passed
 from lbflask.config.paths import FilePath
 from lbflask.config.tls import check_authorities
 from lbflask.core.http.direct_response import Redirect
@@ -35,7 +36,13 @@ class ListenerConfig(Section):
     """
 
     bind: ListenAddress
-    """Its address: `host:port`, `[v6]:port` or `unix:/path`. One that systemd passes on is found by its address."""
+    """Its address: `host:port`, `[v6]:port` or `unix:/path`; or a socket that systemd passes, by number or by name:
+    `fd://3`, `systemd:NAME` (docs/how-to/sockets.md).
+    """
+    socket_mode: SocketMode = ""
+    """Who may connect to its unix socket, as the mode of the file: `"0660"`. Unset, all may, but for gunicorn's
+    `umask`.
+    """
     name: ListenerName = ""
     """Its name for `match.listener`, which can also name it by its address."""
     tls: bool = False
@@ -102,17 +109,25 @@ def check_binds(binds: Sequence[str], where: str) -> None:
     """
     for number, bind in enumerate(binds):
         for first, other in enumerate(binds[:number]):
-            if _overlap(socket_address(bind), socket_address(other)):
+            if bind == other or _overlap(socket_address(bind), socket_address(other)):
                 raise ValueError(f"{where.format(number)}: {bind!r} is taken by {where.format(first)} = {other!r}")
 
 
 def _overlap(one: tuple[str, int] | str | None, other: tuple[str, int] | str | None) -> bool:
     if not (isinstance(one, tuple) and isinstance(other, tuple)):
-        return one == other
+        return one is not None and one == other  # a passed socket is unknown to other processes
     hosts = {one[0], other[0]}
     if one[1] != other[1] or not one[1]:  # the system chooses a port in place of 0
         return False
     return len(hosts) == 1 or ("0.0.0.0" in hosts and all(re.fullmatch(r"[0-9.]+", host) for host in hosts))
+
+
+def check_socket_mode(where: str, mode: str, bind: str) -> None:
+    """Raises ValueError, which names the setting, for a mode of a socket that is not lbflask's own unix socket."""
+    if mode and is_passed(bind):
+        raise ValueError(f"{where}: systemd opens {bind!r}; leave it out, and write SocketMode={mode} into its unit")
+    if mode and not bind.startswith("unix:"):
+        raise ValueError(f"{where}: only the file of a unix socket has a mode, and {bind!r} is none; leave it out")
 
 
 def check_listeners(listeners: Sequence[ListenerConfig], *, certificate: str) -> None:
@@ -125,10 +140,11 @@ def check_listeners(listeners: Sequence[ListenerConfig], *, certificate: str) ->
         first = seen.setdefault(listener.name, number)
         if listener.name and first != number:
             raise ValueError(f"{where}.name: {listener.name!r} is that of listeners[{first}] already")
-        if listener.proxy_protocol and not isinstance(socket_address(listener.bind), tuple):
+        if listener.proxy_protocol and isinstance(socket_address(listener.bind), str):
             raise ValueError(
                 f"{where}.proxy_protocol: peers of a unix socket have no address in a network; leave it out"
             )
+        check_socket_mode(f"{where}.socket_mode", listener.socket_mode, listener.bind)
         listener.check_client_certificates(where)
         if listener.passes_on:
             reason = "connections without HTTP are passed on as they are; leave it out, or leave out tcp and sni"

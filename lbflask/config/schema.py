@@ -15,7 +15,7 @@ from lbflask.config.auth import Auth, AuthConfig
 from lbflask.config.bans import BanRuleConfig
 from lbflask.config.error_pages import check_pages_used
 from lbflask.config.field_types import Listed
-from lbflask.config.listeners import ListenerConfig, check_binds, check_listeners
+from lbflask.config.listeners import ListenerConfig, check_binds, check_listeners, check_socket_mode
 from lbflask.config.paths import OutputPath
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
@@ -106,6 +106,7 @@ class Config(GlobalTrafficConfig, PoolConfig):
             )
         exposed = bool(self.admin_bind) and not field_types.is_loopback(self.admin_bind)
         self.admin.check("admin", exposed=self.admin_bind if exposed else "")
+        check_socket_mode("admin.socket_mode", self.admin.socket_mode, self.admin_bind)
         self._check_listeners()
         if self.live_path and self.live_path == self.health_path:
             raise ValueError(f"live_path: {self.live_path!r} is health_path too")

@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from functools import cache
 
 from lbflask.config.field_types import socket_address
+from lbflask.config.passed_sockets import passed_sockets
 from lbflask.config.schema import Config
 
 
@@ -32,7 +33,9 @@ def _is_available(bind: str) -> bool:
 
 
 def _is_inherited(bind: str) -> bool:
-    """Whether the old master of an upgrade (SIGUSR2) has passed on a listener at this address."""
+    """Whether systemd, or the old master of an upgrade (SIGUSR2), has passed on a listener at this address."""
+    if any(one.address == socket_address(bind) for one in passed_sockets()):
+        return True
     for descriptor in filter(None, os.environ.get("GUNICORN_FD", "").split(",")):
         with suppress(OSError, ValueError), closing(socket.fromfd(int(descriptor), -1, -1)) as inherited:
             if inherited.getsockname() == socket_address(bind):

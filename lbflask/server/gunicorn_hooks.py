@@ -24,7 +24,7 @@ from lbflask.config.certificates import expiry_warnings
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.fleet.shared_turns import MAX_POOLS, SPARE_POOLS, SharedTurns
-from lbflask.server import companion, server_name_errors
+from lbflask.server import companion, listener_sockets, server_name_errors
 from lbflask.server.admin_listener import admin_bind
 from lbflask.server.certificates import Certificates
 from lbflask.server.expected_workers import ExpectedWorkers
@@ -47,7 +47,7 @@ from lbflask.telemetry.metrics.shared_directory import SharedDirectory
 from lbflask.telemetry.standard_streams import open_standard_streams
 from lbflask.upstream.resolver import MAX_LOOKUPS
 from lbflask.wiring import descriptor_limit
-from lbflask.wiring.preflight import check_unix_sockets
+from lbflask.wiring.preflight import check_passed_sockets, check_unix_sockets
 from lbflask.wiring.server_port import ServerPort
 
 if TYPE_CHECKING:
@@ -108,7 +108,10 @@ def _settings_of(config: Config) -> dict[str, Any]:
     ServerLog.set_listeners(config.admin_bind, plain_addresses(config))
     ServerLog.set_change(partial(error_log.configure, config.error_log_format, threads=False))
     return {
-        "bind": [*config.addresses, *admin_bind(config, _state.settings and _state.settings["bind"])],
+        "bind": [
+            *listener_sockets.public_binds(config),
+            *admin_bind(config, _state.settings and _state.settings["bind"]),
+        ],
         # gunicorn has TLS if there is one; which certificates are used is up to `Certificates`.
         "certfile": _certificate_file(config),
         "keyfile": None,
@@ -199,15 +202,17 @@ def _front_context(cfg: Any) -> ssl.SSLContext:
 
 
 def on_starting(arbiter: Any) -> None:
-    """Before the listeners are opened: end a start that could not succeed, with one line."""
+    """Before the listeners are opened: end a start that could not succeed, with one line. Open some of them."""
     config = load.current()
     try:
         check_settings(arbiter.cfg, config)
+        check_passed_sockets(config)
         check_unix_sockets(config)
         check_parts(arbiter.cfg, config)
     except ConfigError as error:
-        arbiter_startup.undo_startup(arbiter)
+        listener_sockets.undo_start(arbiter)
         refuse(error)
+    listener_sockets.open_at_start(arbiter, config)
     _state.checked = True
 
 
@@ -221,6 +226,7 @@ def when_ready(arbiter: Any) -> None:
     arbiter_startup.exit_children_that_boot()
     arbiter_startup.halt_once(arbiter)
     arbiter_startup.upgrade_by_same_command(arbiter)
+    listener_sockets.pass_on(arbiter)
     _state.arbiter = arbiter
     config = load.current()
     derived = _settings_of(config)
@@ -238,7 +244,7 @@ def when_ready(arbiter: Any) -> None:
         _provide_store(config)
     except ConfigError as error:
         on_exit(arbiter)
-        arbiter_startup.undo_startup(arbiter)
+        listener_sockets.undo_start(arbiter)
         if arbiter_startup.is_ending(arbiter):
             sys.exit(0)
         refuse(error)

@@ -33,7 +33,8 @@ def listener_options(
             server_name if listener.sni else None,
         )
         for listener in config.every_listener()
-        for form in address_forms(socket_address(listener.bind))
+        if (address := socket_address(listener.bind)) is not None
+        for form in address_forms(address)
     }
     return {**found, socket_address(config.admin_bind): ListenerOptions()}
 

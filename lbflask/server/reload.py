@@ -30,10 +30,12 @@ from lbflask.config.load import ConfigError
 from lbflask.config.render import version
 from lbflask.config.schema import Config
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
+from lbflask.server import listener_sockets
 from lbflask.server.config_handover import SharedConfig
 from lbflask.server.startup_checks import check_overlap, check_parts, check_worker_class
-from lbflask.server.worker import arbiter_listeners, arbiter_signals
+from lbflask.server.worker import arbiter_signals
 from lbflask.server.worker.arbiter_startup import is_ending
+from lbflask.wiring.preflight import check_passed_sockets
 
 #: Seconds for the outcome of a reload; the master may be waiting for old workers to end.
 OUTCOME_TIMEOUT = 5.0
@@ -92,11 +94,13 @@ class ReloadCoordinator:
         began, before = time.monotonic(), self.config
         try:
             self.config = load.load()
+            check_passed_sockets(self.config)
             check_parts(self._arbiter.cfg, self.config, partial(is_ending, self._arbiter))
             warnings = expiry_warnings(self.config, time.time())
             outcome = ReloadOutcome(began, version(self.config), "", *self._difference(before), warnings)
             if outcome.by_new_workers:
                 self._prepare_new_workers(before)
+            listener_sockets.set_changed_modes(self._arbiter, before, self.config)
         except Exception as error:  # the master must survive any error
             reason = str(error)
             if not isinstance(error, (ConfigError, arbiter_signals.BadSettings)):
@@ -116,7 +120,7 @@ class ReloadCoordinator:
         check_overlap(self.config, arbiter_signals.read_settings(self._arbiter).address)
         self._prepare(self.config)
         try:
-            arbiter_listeners.replace_listeners(self._arbiter)
+            listener_sockets.replace(self._arbiter, self.config)
         except arbiter_signals.BadSettings:
             self._prepare(before)
             raise

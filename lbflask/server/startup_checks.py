@@ -15,6 +15,7 @@ from typing import Any
 
 from lbflask.config.field_types import connection_address, socket_address
 from lbflask.config.load import DEFAULT_FILE, PREFIX, ConfigError
+from lbflask.config.passed_sockets import passed_sockets
 from lbflask.config.schema import Config
 from lbflask.server.listener_options import listener_options
 from lbflask.server.worker.arbiter_startup import address_text, is_supported, run_in_child, source_of
@@ -120,6 +121,10 @@ def _unusable(cfg: Any, config: Config) -> Iterator[tuple[str, Any, str]]:
     if not is_supported(cfg.worker_class):
         worker = cfg.settings["worker_class"].get()
         yield "worker_class", worker, "lbflask runs on lbflask.worker.ProxyWorker, gevent, gthread and sync"
+    if cfg.reuse_port and passed_sockets():
+        yield "reuse_port", True, "each worker would open its own listeners, and systemd passes open ones; leave it out"
+    if cfg.reuse_port and any(one.socket_mode for one in config.listeners):
+        yield "reuse_port", True, "each worker would open its own listeners, without socket_mode; leave it out"
     if objection := _objection(cfg, config):
         yield "worker_class", cfg.settings["worker_class"].get(), objection
     if cfg.protocol != "http":

@@ -21,7 +21,7 @@ def listener_of(config: Config) -> Callable[[object], str]:
     exact: dict[object, str] = {}
     by_port: dict[int, str] = {}
     for listener in config.every_listener():
-        for address in _connection_addresses(listener.bind):
+        for address in filter(None, _connection_addresses(listener.bind)):
             if isinstance(address, AnyHost):
                 by_port.setdefault(address.port, listener.label)
             else:

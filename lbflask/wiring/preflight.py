@@ -18,7 +18,9 @@ from pathlib import Path
 
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.certificates import expiry_warnings
+from lbflask.config.field_types import socket_address
 from lbflask.config.load import ConfigError, place_of
+from lbflask.config.passed_sockets import is_passed, objection, passed_sockets
 from lbflask.config.redaction import masked
 from lbflask.config.schema import Config
 from lbflask.core.discovery import SourceCause
@@ -82,13 +84,45 @@ def check_expiries(config: Config, environ: Mapping[str, str] = os.environ) -> I
 def check_unix_sockets(config: Config, environ: Mapping[str, str] = os.environ) -> None:
     """Raises ConfigError, with place and setting, for a unix socket that cannot be created."""
     with _placed(environ):
-        public = [
-            (f"listeners[{n}].bind" if config.listeners else "bind", one) for n, one in enumerate(config.addresses)
-        ]
-        for key, address in (*public, ("admin_bind", config.admin_bind)):
+        for key, address in _addresses(config):
+            if socket_address(address) in [one.address for one in passed_sockets()]:
+                continue  # it is there already
             reason = _obstacle(address)
             if reason:
                 raise ConfigError(f"{key} = {address!r}: {reason}")
+
+
+def check_passed_sockets(config: Config, environ: Mapping[str, str] = os.environ) -> None:
+    """Raises ConfigError, with place and setting, for a listener whose socket systemd has not passed to this process,
+    and, if listeners name sockets, for a socket that none of them has.
+    """
+    passed = passed_sockets()
+    with _placed(environ):
+        names_them = False
+        for key, bind in _addresses(config):
+            if is_passed(bind):
+                if reason := objection(bind, passed):
+                    raise ConfigError(f"{key} = {bind!r}: {reason}")
+                names_them = True
+        known = {socket_address(bind) for _, bind in _addresses(config)}
+        for one in passed if names_them else ():
+            if one.address not in known:
+                raise ConfigError(
+                    f"listeners: systemd passes {one} too: write [[listeners]] bind = 'fd://{one.number}'"
+                )
+        for number, listener in enumerate(config.listeners):
+            if listener.socket_mode and socket_address(listener.bind) in [one.address for one in passed]:
+                mode = listener.socket_mode
+                raise ConfigError(
+                    f"listeners[{number}].socket_mode = {mode!r}: systemd opens {listener.bind!r}; leave it out, and "
+                    f"write SocketMode={mode} into its unit"
+                )
+
+
+def _addresses(config: Config) -> list[tuple[str, str]]:
+    """The addresses of all listeners, by setting."""
+    public = [(f"listeners[{n}].bind" if config.listeners else "bind", one) for n, one in enumerate(config.addresses)]
+    return [*public, ("admin_bind", config.admin_bind)]
 
 
 @contextmanager

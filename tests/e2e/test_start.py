@@ -17,6 +17,7 @@ from devtools.certificates import Authority
 from devtools.ports import reserved
 from devtools.servers import ROOT, Gunicorn, Process, free_port, get, runtime_directory, urls
 from devtools.wait import PATIENCE, eventually
+from tests.support.socket_activation import activated
 
 pytestmark = [pytest.mark.e2e, pytest.mark.early]
 
@@ -415,16 +416,11 @@ def test_a_private_server_that_does_not_answer_is_stopped_with_its_start(
 
 def listening(port: int, *arguments: str, **settings: object) -> Process:
     """gunicorn with one inherited socket, as systemd passes it on (sd_listen_fds(3))."""
-    program = (
-        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
-        "os.execv(sys.argv[2], sys.argv[2:])"
-    )
     command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), *arguments, "lbflask.wsgi"]
-    environ = {"LISTEN_FDS": "1", "LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": urls([9])}
+    environ = {"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": urls([9])}
     environ |= {f"LBFLASK_{key.upper()}": str(value) for key, value in settings.items()}
     with socket.create_server(("127.0.0.1", port)) as listener:
-        number = listener.fileno()
-        return Process([sys.executable, "-c", program, str(number), *command], environ, pass_fds=(number,))
+        return Process(activated(command, [listener]), environ, pass_fds=(listener.fileno(),))
 
 
 @pytest.mark.long

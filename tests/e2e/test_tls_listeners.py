@@ -23,6 +23,7 @@ from devtools.servers import Gunicorn, HttpResponse, Process, get, listens, urls
 from devtools.traffic import traffic
 from devtools.wait import PATIENCE, eventually
 from tests.e2e.test_transports import naming
+from tests.support.socket_activation import activated
 
 pytestmark = pytest.mark.e2e
 
@@ -205,7 +206,6 @@ def test_stock_workers_redirect_too(worker: str, store: str, backend: ScriptedBa
 
 
 def test_sockets_of_systemd_are_found_by_their_addresses(store: str, backend: ScriptedBackend, tmp_path: Path) -> None:
-    """As systemd passes them on: from descriptor 3 on, to the process whose number is in the environment."""
     authority = Authority(tmp_path)
     pair, file = authority.pair("localhost"), tmp_path / "lbflask.toml"
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
@@ -214,17 +214,11 @@ def test_sockets_of_systemd_are_found_by_their_addresses(store: str, backend: Sc
             f"[[listeners]]\nbind = '127.0.0.1:{plain}'\n[[listeners]]\nbind = '127.0.0.1:{secured}'\ntls = true\n"
             f"[tls]\ncertificate = '{pair.certificate}'\nkey = '{pair.key}'\n"
         )
-        begin = (
-            "import fcntl, os, sys; taken = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]; "
-            "[os.dup2(number, 3 + place) for place, number in enumerate(taken)]; "
-            "os.environ.update(LISTEN_FDS='2', LISTEN_PID=str(os.getpid())); "
-            "os.execv(sys.executable, [sys.executable, '-m', 'gunicorn', *sys.argv[3:]])"
-        )
-        descriptors = one.fileno(), two.fileno()
-        command = [sys.executable, "-c", begin, *map(str, descriptors), "-c", "gunicorn.conf.py", "lbflask.wsgi"]
+        command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "lbflask.wsgi"]
         settings = {"CONFIG": str(file), "ADMIN_BIND": "", "REDIS_URL": store, "BACKENDS": backend.url}
         environ = {f"LBFLASK_{key}": value for key, value in settings.items()}
-        with Process(command, environ, pass_fds=descriptors) as balancer:
+        descriptors = one.fileno(), two.fileno()
+        with Process(activated(command, [one, two]), environ, pass_fds=descriptors) as balancer:
             balancer.await_start(lambda: get(plain).status == 200, "it serves")
             context = authority.trust()
             with (
