@@ -181,6 +181,7 @@ def test_an_explanation_may_be_json(explain: Run) -> None:
     ("arguments", "told"),
     [
         (("GET", "x"), "'x': the request target fits no form"),
+        (("GET", "shop.example/x"), "; write http://shop.example/x or a path that begins with /"),
         (("CONNECT", "a:1"), "CONNECT is not supported"),
         (("GET", "/", "--client", "me"), "'me' is not an address"),
         (("GET", "/", "--listener", ":80"), "there is no listener ':80'; there are 0.0.0.0:8080"),

@@ -36,7 +36,9 @@ def parse_query(method: str, url: str, headers: Sequence[str], client: str, list
     try:
         target = request_target(method, url.partition("#")[0])
     except BadTarget as bad:
-        raise ValueError(f"{url!r}: {bad.reason}") from None
+        lacks_scheme = method != "CONNECT" and "://" not in url and not url.startswith("/")
+        hint = f"; write http://{url} or a path that begins with /" if lacks_scheme else ""
+        raise ValueError(f"{url!r}: {bad.reason}{hint}") from None
     host = next((value for name, value in fields if name.lower() == "host"), "")
     scheme = "https" if url[:8].lower() == "https://" else "http"
     return RequestQuery(method, target.authority or host, target.text, fields, client, scheme, listener)
