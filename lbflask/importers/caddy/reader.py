@@ -18,6 +18,8 @@ from lbflask.importers.variants import PartialSettings, with_partial
 #: Directives that answer, in Caddy's order; `handle` and `handle_path` are of one rank, of which one applies.
 _TERMINAL = ("redir", "handle", "route", "abort", "error", "respond", "reverse_proxy", "php_fastcgi", "file_server")
 _SETTINGS = ("header", "request_header", "request_body", "encode", "basic_auth", "basicauth", "forward_auth", "root")
+#: What keeps clients out.
+_CHECKS = ("basic_auth", "basicauth", "forward_auth")
 #: What Caddy does after redirections.
 _AFTER_REDIRECTS = ("auth", "request_headers", "limits", "compression")
 _REWRITES = ("uri", "rewrite", "try_files")
@@ -103,10 +105,16 @@ class _Block:
             found.append(((number, 0, 0) if in_order else rank, routes))
         return [route for _, routes in sorted(found, key=lambda pair: pair[0]) for route in routes]
 
-    def _split(self, one: Directive) -> tuple[list[dict[str, Any]], tuple[str, ...], bool] | None:
+    def _split(
+        self, one: Directive, *, closed: bool = False
+    ) -> tuple[list[dict[str, Any]], tuple[str, ...], bool] | None:
+        """Its matches; with `closed` it is for all requests where its matcher has no equal."""
         try:
             return self._matchers.split(one)
         except UnknownMatcher as error:
+            if closed:
+                self._site.differ(one.place, one.text, f"for all requests: match has no equal of: {error}")
+                return [{}], one.args[1:], False
             self._site.lose(one.place, one.text, f"match has no equal of: {error}")
             return None
 
@@ -126,7 +134,7 @@ class _Block:
                 one.place, one.text, _LOST.get(one.name, "no equal is known; look for it in docs/configuration.md")
             )
             return
-        split = self._split(one)
+        split = self._split(one, closed=one.name in _CHECKS)
         if split is None:
             return
         matches, args, has_matcher = split

@@ -43,7 +43,14 @@ class CheckReader:
         """The settings that `auth` or `deny` under the condition is; None if it is about no user and no certificate.
         Raises UnknownCondition.
         """
-        found = self._conditions.without(condition, _is_check)
+        try:
+            found = self._conditions.without(condition, _is_check)
+        except UnknownCondition as error:
+            failing = self._conditions.checks(condition, _is_check)
+            if not failing:
+                raise
+            self._site.differ(one.place, one.text, f"for all requests: match has no equal of: {error}")
+            found = (failing, [{}])
         if found is None:
             return None
         criteria, matches = found

@@ -79,6 +79,20 @@ class Conditions:
             raise UnknownCondition(" ".join(words))
         return criteria, _product([_matches(*term) for term in others])
 
+    def checks(self, words: Sequence[str], is_check: Callable[[Sequence[str]], bool]) -> list[tuple[str, ...]]:
+        """The criteria of checks whose failure is a part of the condition, whatever else is."""
+        alternatives = self.terms(words)
+        terms = [term for alternative in alternatives for term in alternative]
+        fails = tuple(words[:1]) != ("unless",) or len(terms) == 1  # `terms` negates a single one itself
+        return [
+            one for criteria, negated in terms if negated is fails and all(map(is_check, criteria)) for one in criteria
+        ]
+
+    def prefixes(self, words: Sequence[str]) -> list[str]:
+        """The values of `path_beg` in a condition that end within a segment, where `match.path` has whole ones."""
+        criteria = [one for terms in self.terms(words) for term in terms for one in term[0]]
+        return [value for one in criteria if _begins(one) for value in _flags(one)[3] if not value.endswith("/")]
+
     def _criteria(self, term: tuple[str, ...]) -> list[tuple[str, ...]]:
         """The criteria of a term: those of the lines of an ACL."""
         return self._acls.get(term[0], [term]) if len(term) == 1 else [term]
@@ -102,6 +116,11 @@ class Conditions:
                 terms.append(((part,), negated))
             negated = False
         return terms
+
+
+def _begins(words: Sequence[str]) -> bool:
+    found = _PATH.fullmatch(words[0]) if words else None
+    return found is not None and (found["how"] == "beg" or tuple(words[1:3]) == ("-m", "beg"))
 
 
 def _matches(criteria: Sequence[tuple[str, ...]], negated: bool) -> Matches:

@@ -80,6 +80,8 @@ class RuleReader:
     def matches(self, one: Directive, words: Sequence[str]) -> Matches:
         """The matches of a condition; none, with a finding, where it has no equal."""
         try:
+            for prefix in self._conditions.prefixes(words):
+                self._site.differ(one.place, one.text, f"whole segments: {prefix}x does not match")
             return self._conditions.matches(words)
         except UnknownCondition as error:
             self._site.lose(one.place, one.text, f"match has no equal of: {error}")
@@ -145,6 +147,8 @@ class RuleReader:
             return True
         realm = " ".join(words[1:]) if kind == "auth" and words[:1] == ["realm"] else ""
         try:
+            for prefix in self._conditions.prefixes(condition):
+                self._site.differ(one.place, one.text, f"whole segments: {prefix}x does not match")
             partial = self._checks.check(one, condition, realm)
         except UnknownCondition as error:
             self._site.lose(one.place, one.text, f"auth, or client_certificate, of a route; no equal of: {error}")

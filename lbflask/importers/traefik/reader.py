@@ -73,6 +73,8 @@ class _TraefikReader:
         base = self._points.match(name, router)
         if base is None:
             return
+        for path in {path for match in matches for path in match.get("path", ()) if path != "/"}:
+            self._site.differ(place, f"router {name}: {rule}", f"whole segments: {path}x does not match")
         for match in matches:
             action, settings = self._action(name, router, match)
             settings = {**settings, **({"client_certificate": True} if is_certified else {})}

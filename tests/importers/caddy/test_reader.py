@@ -72,6 +72,12 @@ def test_a_check_of_a_site_is_one_of_its_blocks_too(tmp_path: Path) -> None:
     assert all("response_headers" in route for route in document["routes"] if "auth" in route)
 
 
+def test_a_check_whose_matcher_has_no_equal_is_for_all_requests(tmp_path: Path) -> None:
+    text = ":80 {\n @odd expression true\n forward_auth @odd auth:1 {\n  uri /x\n }\n reverse_proxy app:1\n}\n"
+    document, _ = imported(text, tmp_path)
+    assert document["auth"] == {"forward": {"url": "http://auth:1/x"}}
+
+
 def test_a_redirect_comes_before_a_password(tmp_path: Path) -> None:
     document, _ = imported(":80 {\n forward_auth auth:1\n redir /old /new\n reverse_proxy app:1\n}\n", tmp_path)
     assert ["auth" in route for route in document["routes"] if "redirect" in route] == [False]

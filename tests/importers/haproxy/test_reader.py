@@ -100,10 +100,35 @@ def test_addresses_that_are_refused_are_access_with_files(tmp_path: Path) -> Non
     assert document["access"] == {"allow": ["10.0.0.0/8"], "deny": ["file:/etc/bad.lst"]}
 
 
-def test_a_check_with_a_condition_that_has_no_equal_is_listed(tmp_path: Path) -> None:
-    line = "http-request deny if { path /a } !{ ssl_c_used } || { path /b } !{ ssl_c_used }"
-    _, findings = imported(frontend(line) + BACKEND, tmp_path)
-    assert [found.partition(": not translated: ")[0] for found in findings] == ["haproxy.cfg:4"]
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "if { path /a } !{ ssl_c_used } || { path /b } !{ ssl_c_used }",
+        "if { nbsrv(b) gt 1 } !{ ssl_c_used }",
+        "unless { ssl_c_used } || { nbsrv(b) gt 1 }",
+    ],
+)
+def test_a_check_whose_condition_has_no_equal_is_for_all_requests(condition: str, tmp_path: Path) -> None:
+    document, findings = imported(frontend(f"http-request deny {condition}") + BACKEND, tmp_path)
+    assert [found.partition(": for all requests: ")[0] for found in findings] == [
+        f"haproxy.cfg:4: different: http-request deny {condition}"
+    ]
+    assert [route["client_certificate"] for route in document["routes"]] == [True]
+
+
+def test_clients_with_a_certificate_that_are_refused_are_listed(tmp_path: Path) -> None:
+    document, findings = imported(frontend("http-request deny if { ssl_c_used }") + BACKEND, tmp_path)
+    assert "client_certificate" not in document["routes"][0]
+    assert findings[0].startswith("haproxy.cfg:4: not translated: http-request deny if { ssl_c_used }: ")
+
+
+def test_prefixes_that_end_within_a_segment_are_listed(tmp_path: Path) -> None:
+    lines = ("acl api path_beg /api /v1/", "http-request deny if { path -m beg /x }", "use_backend b if api")
+    _, findings = imported(frontend(*lines) + BACKEND, tmp_path)
+    assert findings == [
+        "haproxy.cfg:5: different: http-request deny if { path -m beg /x }: whole segments: /xx does not match",
+        "haproxy.cfg:6: different: use_backend b if api: whole segments: /apix does not match",
+    ]
 
 
 def test_rules_of_defaults_are_listed(tmp_path: Path) -> None:

@@ -76,6 +76,17 @@ tls:
     assert document["listeners"] == [{"bind": "0.0.0.0:443", "tls": True}]
 
 
+def test_prefixes_that_end_within_a_segment_are_listed(tmp_path: Path) -> None:
+    text = """http:
+  routers:
+    a: {rule: "PathPrefix(`/api`)", service: a}
+  services:
+    a: {loadBalancer: {servers: [{url: "http://a:1"}]}}
+"""
+    _, findings = imported(text, tmp_path)
+    assert findings == ["dynamic.yaml:3: different: router a: PathPrefix(`/api`): whole segments: /apix does not match"]
+
+
 def test_labels_of_tcp_are_listeners(tmp_path: Path) -> None:
     (tmp_path / "traefik.yaml").write_text("entryPoints:\n  db: {address: ':5432'}\n")
     (tmp_path / "compose.yaml").write_text(
