@@ -295,6 +295,7 @@ NO_PARSERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
             "nginx.authentication",
             "nginx.routes",
             "nginx.streams",
+            "nginx.upstreams",
             "nginx.variables",
             "precedence",
             "traefik.certificates",

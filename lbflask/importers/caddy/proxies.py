@@ -40,6 +40,7 @@ class _Proxy:
         self._directive, self._site = directive, site
         self.pool: dict[str, Any] = {}
         self.route: dict[str, Any] = {}
+        self._most = 0  #: requests at once of each backend
 
     def read(self, one: Directive) -> None:
         """A line of the block."""
@@ -72,7 +73,8 @@ class _Proxy:
                 address += ":443" if scheme == "https" else ":80"
             urls.append(f"{scheme}://{address}")
         if urls:
-            self.pool["backends"] = urls
+            most = self._most
+            self.pool["backends"] = [{"url": url, "max_connections": most} for url in urls] if most else urls
         if len(urls) > 1:
             self.pool.setdefault("strategy", "random_two")
 
@@ -122,6 +124,15 @@ class _Proxy:
             table["failures"] = number_of(value)
         elif seconds := seconds_of(value):
             table |= {"duration": seconds, "window": seconds}
+
+    def set_unhealthy(self, one: Directive) -> None:
+        """`unhealthy_status`, `unhealthy_request_count`."""
+        if one.name == "unhealthy_request_count":
+            self._most = number_of(one.args[0]) if one.args else 0
+        elif all(len(arg) == 3 and number_of(arg) for arg in one.args):
+            self.pool.setdefault("ejection", {})["statuses"] = [number_of(arg) for arg in one.args]
+        elif one.args != ("5xx",):
+            self._site.lose(one.place, one.text, "ejection.statuses has numbers; unless set, 5xx fail")
 
     def set_dynamic(self, one: Directive) -> None:
         """`dynamic a NAME PORT`, `dynamic srv NAME`."""
@@ -195,6 +206,8 @@ _SETTERS: Mapping[str, Callable[[_Proxy, Directive], None]] = {
     "lb_try_interval": _Proxy.skip_duration,
     "max_fails": _Proxy.set_failures,
     "fail_duration": _Proxy.set_failures,
+    "unhealthy_status": _Proxy.set_unhealthy,
+    "unhealthy_request_count": _Proxy.set_unhealthy,
     "dynamic": _Proxy.set_dynamic,
     "header_up": _Proxy.set_header,
     "header_down": _Proxy.set_header,

@@ -176,8 +176,14 @@ class ImportedBackend:
         if self._is_tcp:
             self._site.lose(one.place, one.text, 'connections without HTTP: strategy = "consistent_hash"')
         elif "insert" in one.args and one.args:
-            secure = {"secure": True} if "secure" in one.args else {}
-            self.settings["sticky"] = {"cookie": one.args[0], **secure}
+            sticky: dict[str, Any] = {"cookie": one.args[0]}
+            sticky |= {"secure": True} if "secure" in one.args else {}
+            options = dict(zip(one.args, one.args[1:], strict=False))
+            if options.get("domain"):
+                sticky["domain"] = options["domain"].lstrip(".")
+            if seconds := seconds_of(options.get("maxlife", "")):
+                sticky["max_age"] = seconds
+            self.settings["sticky"] = sticky
         else:
             self._site.lose(one.place, one.text, "[sticky] makes a cookie of its own, as `insert` does")
 

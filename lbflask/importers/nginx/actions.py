@@ -12,7 +12,7 @@ from lbflask.importers.directives import Directive, Scope
 from lbflask.importers.literals import literal, number_of, seconds_of
 from lbflask.importers.nginx.authentication import without_restrictions
 from lbflask.importers.nginx.settings import common_settings, forwarding_settings
-from lbflask.importers.nginx.upstreams import Upstream, address_name, backend_url
+from lbflask.importers.nginx.upstreams import Upstream, address_name, backend_url, request_key
 from lbflask.importers.nginx.variables import field_value, redirect_target, with_constants
 from lbflask.importers.site import Site, merged
 
@@ -171,9 +171,9 @@ class Actions:
             options = dict(arg.partition("=")[::2] for arg in one.args)
             zone = zones.get(options.get("zone", ""))
             rate = next((arg[5:] for arg in zone.args if arg.startswith("rate=")), "") if zone else ""
-            key = _KEYS.get(zone.args[0]) if zone else None
-            if zone is None or not rate or key is None:
-                self._site.lose(one.place, one.text, "its zone is not known, or has another key than the client")
+            key = _KEYS.get(zone.args[0]) or request_key(zone.args[0]) if zone else ""
+            if zone is None or not rate or key in ("", "uri"):
+                self._site.lose(one.place, one.text, "no such zone, or a key that rate_limits.NAME.key lacks")
                 continue
             number, _, per = rate.partition("r/")
             settings = {
@@ -246,4 +246,4 @@ class Actions:
         return {}
 
 
-_KEYS = {"$binary_remote_addr": "client", "$remote_addr": "client", "$server_name": "none", "$host": "header:Host"}
+_KEYS = {"$server_name": "none", "$host": "header:Host"}

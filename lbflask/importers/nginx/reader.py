@@ -166,8 +166,7 @@ def _set_globals(site: Site, scope: Scope) -> None:
     _set_head_limits(site, every)
     for inner in every:
         if one := inner.last("access_log"):
-            value = "" if one.args[:1] == ("off",) else literal(one.args[0])
-            site.set_default("access_log", value)
+            _set_access_log(site, one)
     for inner in every:
         if inner.value("server_tokens") == "off":
             site.set_default("via", "")
@@ -203,6 +202,15 @@ def _set_client_times(site: Site, every: Sequence[Scope]) -> None:
                 site.set_default(f"timeouts.{key}", seconds)
 
 
+def _set_access_log(site: Site, one: Directive) -> None:
+    site.set_default("access_log", "" if one.args[:1] == ("off",) else literal(one.args[0]))
+    if one.args[:1] != ("off",) and one.args[1:2] in ((), ("combined",)):
+        site.set_default("access_log_format", "combined")
+    for option in one.args[2:]:
+        if option.startswith("if="):
+            site.lose(one.place, one.text, "access_log_filter has statuses, and prefixes of paths")
+
+
 def _set_head_limits(site: Site, every: Sequence[Scope]) -> None:
     """`large_client_header_buffers`: the size of one is that of a field, and of the request line."""
     for scope in every:
@@ -224,6 +232,8 @@ def _report(site: Site, one: Directive) -> None:
             one.text,
             "fields reach the application: request_headers = { set = { X-Name = … } } is HTTP_X_NAME",
         )
+    elif one.name == "underscores_in_headers" and one.args == ("on",):
+        site.lose(one.place, one.text, "fields whose names have an underscore are dropped: clients have to rename them")
     elif reason := _named(UNNEEDED, one.name):
         site.skip(one.place, one.name, reason)
     else:

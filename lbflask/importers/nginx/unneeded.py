@@ -81,7 +81,7 @@ UNNEEDED: Mapping[str, str] = {
     "etag": "files always have one",
     "if_modified_since": "conditional requests of files are answered",
     "ignore_invalid_headers": "invalid fields are refused",
-    "underscores_in_headers": "fields with an underscore pass, as they came",
+    "underscores_in_headers": "fields with an underscore are dropped",
 }
 
 _CACHE = "a response cache is not here: a CDN or Varnish in front"

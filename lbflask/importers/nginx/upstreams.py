@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,12 +12,13 @@ from lbflask.importers.site import Site, name_of
 
 #: nginx counts one failure in ten seconds.
 _MAX_FAILS, _FAIL_TIMEOUT = 1, 10
-_UNNEEDED = {
-    "keepalive": "connections to backends are kept; backend_keepalive and max_idle_connections bound them",
-    "keepalive_timeout": "backend_keepalive is 60 s",
-    "keepalive_requests": "connections to backends are reused without a bound",
-    "keepalive_time": "connections to backends are reused without a bound",
-    "zone": "all workers share their state through the store",
+_UNNEEDED = {"zone": "all workers share their state through the store"}
+#: Bounds of the connections that are kept.
+_KEPT = {
+    "keepalive": "max_idle_connections",
+    "keepalive_timeout": "backend_keepalive",
+    "keepalive_requests": "backend_max_requests",
+    "keepalive_time": "backend_max_age",
 }
 Setter = Callable[["Upstream", Directive], None]
 
@@ -85,15 +87,16 @@ class Upstream:
         """`least_conn`, `random`."""
         self.settings["strategy"] = "least_connections" if one.name == "least_conn" else "random_two"
 
+    def set_kept(self, one: Directive) -> None:
+        """`keepalive` and the like."""
+        text = one.args[0] if one.args else ""
+        is_count = one.name in ("keepalive", "keepalive_requests")
+        if value := number_of(text) if is_count else seconds_of(text):
+            self.settings[_KEPT[one.name]] = value
+
     def set_hash(self, one: Directive) -> None:
         """`ip_hash`, `hash`."""
-        text = one.args[0] if one.args else ""
-        keys = {"$remote_addr": "client", "$binary_remote_addr": "client", "$request_uri": "uri", "$uri": "uri"}
-        key = "client" if one.name == "ip_hash" else keys.get(text, "")
-        for begin, of in (("$http_", "header"), ("$cookie_", "cookie"), ("$arg_", "query")):
-            if text.startswith(begin):
-                name = text.removeprefix(begin)
-                key = f"{of}:{name.replace('_', '-') if of == 'header' else name}"
+        key = "client" if one.name == "ip_hash" else request_key(one.args[0] if one.args else "")
         if not key:
             self._site.lose(one.place, one.text, "hash.key is client, uri, header:, cookie: or query:NAME")
             return
@@ -104,7 +107,14 @@ class Upstream:
         if one.args[:1] != ("cookie",) or len(one.args) < 2:
             self._site.lose(one.place, one.text, '[sticky] makes a cookie of its own: sticky.cookie = "NAME"')
             return
-        self.settings["sticky"] = {"cookie": one.args[1]}
+        options = dict(arg.partition("=")[::2] for arg in one.args[2:])
+        sticky: dict[str, Any] = {"cookie": one.args[1]}
+        for name, key in (("path", "path"), ("domain", "domain"), ("samesite", "same_site")):
+            if options.get(name):
+                sticky[key] = options[name].lower().lstrip(".") if key != "path" else options[name]
+        if seconds := seconds_of(options.get("expires", "")):
+            sticky["max_age"] = seconds
+        self.settings["sticky"] = {**sticky, **({"secure": True} if "secure" in options else {})}
 
 
 _SETTERS: Mapping[str, Setter] = {
@@ -113,7 +123,20 @@ _SETTERS: Mapping[str, Setter] = {
     "ip_hash": Upstream.set_hash,
     "hash": Upstream.set_hash,
     "sticky": Upstream.set_sticky,
+    **dict.fromkeys(_KEPT, Upstream.set_kept),
 }
+
+
+def request_key(text: str) -> str:
+    """The key of requests that a variable is, as `hash.key` has it; empty for none."""
+    for begin, of in (("$http_", "header"), ("$cookie_", "cookie"), ("$arg_", "query")):
+        if text.startswith(begin) and re.fullmatch(r"\w+", text[1:]):
+            name = text.removeprefix(begin)
+            return f"{of}:{name.replace('_', '-') if of == 'header' else name}"
+    return _KEYS.get(text, "")
+
+
+_KEYS = {"$remote_addr": "client", "$binary_remote_addr": "client", "$request_uri": "uri", "$uri": "uri"}
 
 
 def backend_url(scheme: str, address: str) -> str:

@@ -74,7 +74,7 @@ class TraefikServices:
             pool["health"] = self._health(name, health)
         if "cookie" in table_of(balancer, "sticky"):
             cookie = table_of(balancer, "sticky", "cookie")
-            pool["sticky"] = {"cookie": str(cookie.get("name") or "lb")}
+            pool["sticky"] = _sticky(cookie)
         if transport := table_of(
             self._settings, "http", "serverstransports", str(balancer.get("serverstransport", "")).lower()
         ):
@@ -104,6 +104,22 @@ class TraefikServices:
             elif key not in ("followredirects", "scheme", "mode", "unhealthyinterval"):
                 self._site.lose(self._documents.place(name), f"service {name}: healthCheck.{key}", "no equal is known")
         return found
+
+
+def _sticky(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`sticky.cookie`. Browsers take SameSite=None with Secure only."""
+    found: dict[str, Any] = {"cookie": str(values.get("name") or "lb")}
+    same_site = str(values.get("samesite", "")).lower()
+    if is_true(values.get("secure")):
+        found["secure"] = True
+    if same_site in ("lax", "strict") or (same_site == "none" and "secure" in found):
+        found["same_site"] = same_site
+    if age := number_of(str(values.get("maxage", ""))):
+        found["max_age"] = age
+    for key in ("path", "domain"):
+        if values.get(key):
+            found[key] = str(values[key]).lstrip(".")
+    return found
 
 
 def transport_of(values: Mapping[str, Any]) -> dict[str, Any]:

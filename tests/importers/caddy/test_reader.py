@@ -78,6 +78,15 @@ def test_a_check_whose_matcher_has_no_equal_is_for_all_requests(tmp_path: Path) 
     assert document["auth"] == {"forward": {"url": "http://auth:1/x"}}
 
 
+def test_signs_of_failure_are_settings_of_the_pool(tmp_path: Path) -> None:
+    text = ":80 {\n reverse_proxy app:1 {\n  unhealthy_status 429 503\n  unhealthy_request_count 50\n }\n}\n"
+    document, findings = imported(text, tmp_path)
+    assert findings == []
+    (pool,) = document["pools"].values()
+    assert pool["backends"] == [{"url": "http://app:1", "max_connections": 50}]
+    assert pool["ejection"] == {"statuses": [429, 503]}
+
+
 def test_a_redirect_comes_before_a_password(tmp_path: Path) -> None:
     document, _ = imported(":80 {\n forward_auth auth:1\n redir /old /new\n reverse_proxy app:1\n}\n", tmp_path)
     assert ["auth" in route for route in document["routes"] if "redirect" in route] == [False]

@@ -150,6 +150,40 @@ def test_networks_and_passwords_that_cannot_be_alternatives_are_both_needed(tmp_
     assert any(": not translated: satisfy any: both are needed here" in line for line in findings)
 
 
+def test_bounds_of_kept_connections_and_cookies_of_an_upstream(tmp_path: Path) -> None:
+    document, findings = imported(
+        """upstream app { server 10.0.0.1;
+        keepalive 16; keepalive_requests 500; keepalive_time 30m; keepalive_timeout 30s;
+        sticky cookie srv expires=1h domain=.shop.example path=/a secure; }
+        server { listen 80; location / { proxy_pass http://app; } }""",
+        tmp_path,
+    )
+    assert findings == []
+    pool = document["pools"]["app"]
+    kept = ("max_idle_connections", "backend_max_requests", "backend_max_age", "backend_keepalive")
+    assert [pool[key] for key in kept] == [16, 500, 1800, 30]
+    sticky = {"cookie": "srv", "path": "/a", "domain": "shop.example", "max_age": 3600, "secure": True}
+    assert pool["sticky"] == sticky
+
+
+def test_rates_are_limited_by_fields_too(tmp_path: Path) -> None:
+    document, _ = imported(
+        """limit_req_zone $http_x_api_key zone=keys:1m rate=5r/s;
+        server { listen 80; location / { limit_req zone=keys; proxy_pass http://127.0.0.1:1; } }""",
+        tmp_path,
+    )
+    assert document["rate_limits"]["keys"] == {"rate": "5/s", "burst": 1, "key": "header:x-api-key"}
+
+
+def test_the_access_log_keeps_its_format(tmp_path: Path) -> None:
+    document, findings = imported("server { listen 80; access_log /l combined if=$x; return 404; }", tmp_path)
+    assert (document["access_log"], document["access_log_format"]) == ("/l", "combined")
+    assert findings == [
+        "nginx.conf:1: not translated: access_log /l combined if=$x: "
+        "access_log_filter has statuses, and prefixes of paths"
+    ]
+
+
 def test_larger_heads_are_limits(tmp_path: Path) -> None:
     document, findings = imported("server { listen 80; large_client_header_buffers 4 32k; return 404; }", tmp_path)
     assert document["limits"]["field_size"] == 32 << 10

@@ -87,6 +87,25 @@ def test_prefixes_that_end_within_a_segment_are_listed(tmp_path: Path) -> None:
     assert findings == ["dynamic.yaml:3: different: router a: PathPrefix(`/api`): whole segments: /apix does not match"]
 
 
+def test_attributes_of_a_cookie_are_kept(tmp_path: Path) -> None:
+    text = """http:
+  routers:
+    a: {rule: "PathPrefix(`/`)", service: a}
+  services:
+    a:
+      loadBalancer:
+        sticky: {cookie: {name: s, secure: true, httpOnly: true, sameSite: strict, maxAge: 60}}
+        servers: [{url: "http://a:1"}]
+"""
+    document, _ = imported(text, tmp_path)
+    assert document["pools"]["a"]["sticky"] == {
+        "cookie": "s",
+        "secure": True,
+        "same_site": "strict",
+        "max_age": 60,
+    }
+
+
 def test_labels_of_tcp_are_listeners(tmp_path: Path) -> None:
     (tmp_path / "traefik.yaml").write_text("entryPoints:\n  db: {address: ':5432'}\n")
     (tmp_path / "compose.yaml").write_text(
