@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lbflask.importers.directives import Directive
+from lbflask.importers.haproxy.server_options import FLAGS, LOST, SETTINGS, UNNEEDED
 from lbflask.importers.literals import number_of, seconds_of
 from lbflask.importers.site import Site, merged
 
@@ -21,14 +22,6 @@ _TIMES: Mapping[str, tuple[str, ...]] = {
     "server": ("first_byte", "between_bytes"),
     "tunnel": ("tunnel_idle",),
 }
-#: Options of a server that need no setting, and what they are about.
-_UNNEEDED_OPTIONS = frozenset(
-    {"resolvers", "init-addr", "resolve-prefer", "on-marked-down", "on-marked-up", "alpn", "check-ssl"}
-)
-_FLAGS = frozenset(
-    {"check", "backup", "disabled", "enabled", "ssl", "no-check", "check-send-proxy", "check-ssl", "tfo", "agent-check"}
-    | {"send-proxy", "send-proxy-v2", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn"}
-)
 #: Limits of connections without HTTP: those of either side, or of a tunnel, which comes before them.
 _IDLE = ("client", "server", "tunnel")
 
@@ -99,17 +92,17 @@ class ImportedBackend:
         while at < len(words):
             name = words[at]
             at += 1
-            if name in _FLAGS:
+            if name in FLAGS:
                 found[name] = ""
             else:
                 found[name] = words[at] if at < len(words) else ""
                 at += 1
             if name.startswith("send-proxy"):
                 self.settings["proxy_protocol"] = "v1" if name == "send-proxy" else "v2"
-            elif name in ("track", "agent-check", "source"):
-                self._site.lose(one.place, f"server … {name}", _OPTIONS[name])
-            elif name not in _FLAGS | _UNNEEDED_OPTIONS | _KNOWN_OPTIONS:
-                self._site.lose(one.place, f"server … {name}", "not known")
+            elif name in UNNEEDED:
+                self._site.skip(one.place, f"server … {name}", UNNEEDED[name])
+            elif name in LOST or name not in FLAGS | SETTINGS:
+                self._site.lose(one.place, f"server … {name}", LOST.get(name, "not known"))
         return found
 
     def _url(self, address: str, *, tls: bool) -> str:
@@ -129,6 +122,14 @@ class ImportedBackend:
         for key in ("rise", "fall", "port"):
             if number_of(options.get(key, "")):
                 self._health[key] = number_of(options[key])
+        if options.get("on-marked-down") == "shutdown-sessions":
+            self._health["long_connections"] = "close"
+        if "observe" in options:  # HAProxy counts ten errors unless there is another limit
+            self.settings["ejection"] = {"failures": number_of(options.get("error-limit", "")) or 10}
+        if most := number_of(options.get("pool-max-conn", "")):
+            self.settings["max_idle_connections"] = most
+        if length := number_of(options.get("maxqueue", "")):
+            self.settings.setdefault("queue", {})["length"] = length
 
     def _set_tls(self, one: Directive, options: Mapping[str, str]) -> None:
         if "ssl" not in options or self._is_tcp:
@@ -201,7 +202,7 @@ class ImportedBackend:
         elif name in _TIMES:
             self.settings.setdefault("timeouts", {}).update(dict.fromkeys(_TIMES[name], seconds))
         elif name == "queue":
-            self.settings["queue"] = {"timeout": seconds}
+            self.settings.setdefault("queue", {})["timeout"] = seconds
         elif name == "check":
             self._health["timeout"] = seconds
 
@@ -270,30 +271,6 @@ class ImportedBackend:
             self.settings.setdefault("retries", {})["statuses"] = statuses
 
 
-_OPTIONS: Mapping[str, str] = {
-    "track": "each pool checks its backends: [pools.NAME.health]",
-    "agent-check": "[health] asks for a status; weights change by lbflask weight",
-    "source": "connections are from the address that the system chooses",
-}
-_KNOWN_OPTIONS = frozenset(
-    {
-        "weight",
-        "maxconn",
-        "slowstart",
-        "inter",
-        "fastinter",
-        "downinter",
-        "rise",
-        "fall",
-        "port",
-        "cookie",
-        "verify",
-        "sni",
-    }
-    | {"ca-file", "crt", "verifyhost", "id", "observe", "error-limit", "on-error", "minconn", "maxqueue", "check-sni"}
-    | {"agent-port", "agent-inter", "agent-addr", "agent-send"}
-    | {"ssl-min-ver", "pool-max-conn", "pool-purge-delay"}
-)
 _SETTERS: Mapping[str, Callable[[ImportedBackend, Directive], None]] = {
     "balance": ImportedBackend.set_balance,
     "cookie": ImportedBackend.set_cookie,

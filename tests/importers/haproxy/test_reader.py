@@ -131,6 +131,15 @@ def test_prefixes_that_end_within_a_segment_are_listed(tmp_path: Path) -> None:
     ]
 
 
+def test_options_of_servers_are_settings_or_listed(tmp_path: Path) -> None:
+    options = "observe layer7 error-limit 4 on-marked-down shutdown-sessions maxqueue 9 pool-max-conn 7 minconn 2"
+    document, findings = imported(frontend() + BACKEND.replace("127.0.0.1:1", f"127.0.0.1:1 {options}"), tmp_path)
+    pool = document["pools"]["b"]
+    assert [pool[key] for key in ("ejection", "queue", "max_idle_connections")] == [{"failures": 4}, {"length": 9}, 7]
+    assert pool["health"] == {"long_connections": "close"}
+    assert findings == ["haproxy.cfg:7: not translated: server … minconn: max_connections of a backend is fixed"]
+
+
 def test_rules_of_defaults_are_listed(tmp_path: Path) -> None:
     _, findings = imported("defaults\n http-request deny\n" + frontend() + BACKEND, tmp_path)
     assert findings == [
