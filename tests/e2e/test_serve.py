@@ -187,7 +187,7 @@ def test_the_checker_ends_with_a_balancer_that_dies(store: str, demos: list[int]
 
 
 @pytest.mark.parametrize("option", [(), ("--with-checker",)])
-@pytest.mark.sampled(4, 2)
+@pytest.mark.sampled(2, 1)
 def test_an_error_in_the_configuration_is_one_line_and_exit_code_4(tmp_path: Path, option: tuple[str, ...]) -> None:
     (tmp_path / "other.toml").write_text("backends = ['nothing']\n")
     with Process([sys.executable, "-m", "lbflask", "serve", *option, "--config", "other.toml"], cwd=tmp_path) as served:

@@ -20,9 +20,9 @@ from tests.support.selection import first_of
 pytestmark = pytest.mark.e2e
 
 WORKERS = {
-    "gthread": ("-k", "gthread", "--threads", "4"),
     "own": (),
     "gevent": ("-k", "gevent"),
+    "gthread": ("-k", "gthread", "--threads", "4"),
     "sync": ("-k", "sync"),
 }
 
@@ -39,7 +39,7 @@ class Setting:
         return int(get(self.balancer.port).body.split()[-1])
 
 
-@pytest.fixture(scope="module", params=first_of(WORKERS))
+@pytest.fixture(scope="module", params=first_of(["gthread", "own", "gevent", "sync"]))
 def setting(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
     file = tmp_path_factory.mktemp(request.param) / "lbflask.toml"
     file.write_text('via = "before"\n')
