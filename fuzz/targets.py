@@ -263,6 +263,7 @@ NO_PARSERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
             "config.compression",
             "config.cors",
             "config.listeners",
+            "config.passed_sockets",
             "config.static_files",
             "config.traffic",
             "core.fleet_stats",

@@ -91,7 +91,7 @@ def _read(environ: Mapping[str, str]) -> Iterator[PassedSocket]:
     ours = owner and owner in (str(os.getpid()), environ.get("GUNICORN_PID"))
     if not (ours and count.isascii() and count.isdigit()):
         return
-    numbers = range(FIRST, FIRST + min(int(count), MOST))
+    numbers = range(FIRST, FIRST + (min(int(count), MOST) if len(count) < 9 else MOST))
     names = environ.get("LISTEN_FDNAMES", "").split(":")[: len(numbers)]
     for number, name in zip_longest(numbers, names, fillvalue=""):
         yield PassedSocket(int(number), name, _address(int(number)))
