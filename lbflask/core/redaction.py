@@ -76,6 +76,8 @@ _AFTER_PATH = re.compile(r"[?#]").search
 _AFTER_USER = re.compile(r"[/?#\s]")
 #: A host, and a port, with nothing of an authority after them.
 _AUTHORITY = re.compile(r"(?:[^@:/?#\[]+|\[[^\]@/?#]*\])(?::[0-9]{0,5})?(?![^/?#])")
+#: A host with a port, whatever the host is called: `auth:4180`.
+_HOST_AND_PORT = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}(?![^/?#])")
 #: User information of the target of CONNECT (RFC 9112 §3.2.3), which never has any but by mistake.
 _AUTHORITY_FORM = re.compile(r"^[^/:@]*:[^/@]*@(?=[^/@:]+:[0-9]+$)")
 _SEPARATORS = re.compile(r"([?&;#])")
@@ -126,10 +128,17 @@ def masked_url(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     info, at, place = rest.rpartition("@")
     if not at or (scheme.lower() in ("http", "https") and _AUTHORITY.match(rest)):
-        return scheme + mark + masked_target(rest) if mark else masked_target(url)
+        return scheme + mark + _masked_place(rest) if mark else masked_target(url)
     user, colon, _ = info.partition(":")
     shown = f"{user}:{MASK}" if colon and not _AFTER_USER.search(user) else MASK
-    return scheme + mark + shown + at + masked_target(place)
+    return scheme + mark + shown + at + _masked_place(place)
+
+
+def _masked_place(place: str) -> str:
+    """The part of a URL behind its user information. The port of a host with the name of a secret is none."""
+    found = _HOST_AND_PORT.match(place)
+    end = 0 if found is None else found.end()
+    return place[:end] + masked_target(place[end:])
 
 
 def quotes_secret(text: str) -> int | None:
