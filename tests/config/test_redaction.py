@@ -301,8 +301,8 @@ SHOWN = {
     },
     "TLSConfig": {"certificate", "ciphers", "key", "minimum"},
     "CertificateConfig": {"cert", "key"},
-    "ListenerConfig": {"bind", "client_ca", "client_crl", "name", "redirect", "sni", "tcp"},
-    "AdminConfig": {"token_file"},
+    "ListenerConfig": {"bind", "client_ca", "client_crl", "name", "redirect", "sni", "socket_mode", "tcp"},
+    "AdminConfig": {"socket_mode", "token_file"},
     "HealthCheckConfig": {"expect_body", "expect_status", "host", "method"},
     "Config": {
         "access_log",
