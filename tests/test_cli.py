@@ -268,7 +268,8 @@ def test_the_origin_of_settings_is_printed(run: Run, tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert "timeouts.connect = 1.5  # top level\n" in shown.stdout
     assert "timeouts.first_byte = 60.0  # default\n" in shown.stdout
-    (document,) = json.loads(run("config", "show", "--explain", "--json").stdout)
+    document, listener = json.loads(run("config", "show", "--explain", "--json").stdout)
+    assert listener["listener"] == "0.0.0.0:8080"
     assert {"key": "timeouts.connect", "value": 1.5, "origin": "top level"} in document["settings"]
 
 

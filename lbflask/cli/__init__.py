@@ -166,7 +166,7 @@ def check(file: str | None, *, checker: bool) -> None:
     "--explain",
     "with_origins",
     is_flag=True,
-    help="Print what is in effect for each pool and route, each setting with the table that sets it.",
+    help="Print what is in effect for each pool, route and listener, each setting with the table that sets it.",
 )
 @api_command
 def show(context: CliContext, file: str | None, running: bool, with_origins: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tomli_w
@@ -13,7 +13,7 @@ from lbflask.config.field_types import Section
 from lbflask.config.routes import RouteConfig
 from lbflask.config.schema import Config
 from lbflask.config.secrets_digest import secrets_digest
-from lbflask.config.traffic import PoolTrafficConfig, effective_settings
+from lbflask.config.traffic import EffectiveSetting, PoolTrafficConfig, effective_settings, settings_of
 
 
 def effective(config: Config) -> dict[str, Any]:
@@ -33,22 +33,38 @@ def effective(config: Config) -> dict[str, Any]:
 
 
 def explained(config: Config) -> list[dict[str, Any]]:
-    """The effective settings of each pool, and of each route with each of its pools: a document of `pool`, `route` and
-    `settings`, each with `key`, `value` and `origin`. The route is empty for a pool, the pool for a direct response.
+    """The effective settings of each pool, of each route with each of its pools, and of each listener: a document of
+    `pool`, `route`, `listener` and `settings`, each with `key`, `value` and `origin`. What it is not about is empty;
+    for a direct response so is the pool.
     """
     found = [_explanation(config, name) for name in config.every_pool()]
     for route in config.routes:
         found += [_explanation(config, name, route) for name in route.served_by() or ("",)]
+    for number, listener in enumerate(config.every_listener()):
+        usual = "top level" if "bind" in config.model_fields_set else "default"
+        settings = settings_of(listener, f"listeners[{number}]" if config.listeners else usual)
+        found.append({"route": "", "pool": "", "listener": listener.label, "settings": _documents(settings)})
     return found
 
 
 def _explanation(config: Config, pool: str, route: RouteConfig | None = None) -> dict[str, Any]:
     levels = config.traffic_levels(pool, route)
-    settings = [
-        {"key": key, "value": _shown(value), "origin": origin}
-        for key, value, origin in effective_settings(levels, of_pool=bool(pool))
-    ]
-    return {"route": "" if route is None else route.label, "pool": pool, "settings": settings}
+    settings = [*effective_settings(levels, of_pool=bool(pool)), _auth(config, route)]
+    label = "" if route is None else route.label
+    return {"route": label, "pool": pool, "listener": "", "settings": _documents(settings)}
+
+
+def _auth(config: Config, route: RouteConfig | None) -> EffectiveSetting:
+    """Who may make the requests: one table, which is not merged with that of another level."""
+    if route is not None and route.auth is not None:
+        origin = f"routes.{route.label}"
+    else:
+        origin = "default" if config.auth is None else "top level"
+    return EffectiveSetting("auth", config.auth_of(route), origin)
+
+
+def _documents(settings: Iterable[EffectiveSetting]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": _shown(value), "origin": origin} for key, value, origin in settings]
 
 
 def _shown(value: Any) -> Any:
@@ -66,7 +82,7 @@ def explained_text(explanations: Sequence[Mapping[str, Any]]) -> str:
     """The result of `explained` for people: a line of TOML for each setting, its origin as a comment."""
     lines = []
     for one in explanations:
-        names = [f"{kind} {one[kind]}" for kind in ("route", "pool") if one[kind]]
+        names = [f"{kind} {one[kind]}" for kind in ("route", "pool", "listener") if one.get(kind)]
         lines += ["", f"# {', '.join(names)}"]
         for setting in one["settings"]:
             value = json.dumps(setting["value"], ensure_ascii=False)

@@ -284,6 +284,11 @@ def effective_settings(levels: Sequence[TrafficLevel], *, of_pool: bool = True) 
     return _with_origins("", kind, effective_traffic(levels), levels)
 
 
+def settings_of(table: Section, origin: str) -> Iterator[EffectiveSetting]:
+    """The settings of a table that inherits nothing; `origin` is that of those which are set."""
+    return _with_origins("", type(table), table, [(origin, table)])
+
+
 def is_set(value: Any) -> bool:
     """Whether a setting, or one of those in a table of them, is not inherited."""
     if isinstance(value, Section):

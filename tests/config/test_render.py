@@ -42,7 +42,7 @@ SETTINGS = st.fixed_dictionaries(
             max_size=4,
             unique_by=lambda backend: backend["url"],
         ),
-        "bind": st.lists(st.integers(0, 65535).map("0.0.0.0:{}".format), min_size=1, max_size=3),
+        "bind": st.lists(st.integers(0, 65535).map("0.0.0.0:{}".format), min_size=1, max_size=3, unique=True),
         "access_log": st.sampled_from(["", "-"]) | st.text(max_size=20).map("/{}".format),
         "preserve_host": st.booleans(),
         "trusted_proxies": st.lists(st.ip_addresses().map(str), max_size=3),
@@ -199,7 +199,7 @@ def test_the_settings_of_pools_and_routes_are_shown_with_their_origins() -> None
             {"name": "no", "match": {"path": "/no"}, "respond": {}},
         ],
     )
-    found = {(one["route"], one["pool"]): one["settings"] for one in explained(made)}
+    found = {(one["route"], one["pool"]): one["settings"] for one in explained(made) if not one["listener"]}
     assert [*found] == [("", "default"), ("", "web"), ("api", "default"), ("api", "web"), ("no", "")]
     of_route = {one["key"]: (one["value"], one["origin"]) for one in found["api", "web"]}
     assert of_route["timeouts.connect"] == (1.0, "top level")
@@ -217,7 +217,7 @@ def test_the_settings_of_pools_and_routes_are_shown_with_their_origins() -> None
 
 def test_a_route_without_a_name_is_shown_by_its_match() -> None:
     made = config(routes=[{"match": {"path": "/a"}, "pool": "default", "limits": {"body": 7}}])
-    _, of_route = explained(made)
+    _, of_route, _ = explained(made)
     assert of_route["route"] == "/a"
     assert {"key": "limits.body", "value": 7, "origin": "routes./a"} in of_route["settings"]
     assert "# route /a, pool default" in explained_text(explained(made)).splitlines()
@@ -256,3 +256,51 @@ def test_changes_of_header_fields_are_shown_with_all_levels_that_make_them() -> 
     ]
     unset = {"key": "response_headers.add", "value": {}, "origin": "default"}
     assert unset in of_route
+
+
+def test_the_authentication_of_a_route_is_that_of_the_nearest_level() -> None:
+    everybody, service = {"forward": "http://sso:9000/check"}, {"forward": "http://auth:4180/check"}
+    own = {"name": "admin", "match": {"path": "/admin"}, "auth": service}
+    open_to_all = {"name": "open", "match": {"path": "/open"}, "auth": "none"}
+    inherits = {"name": "shop", "match": {"path": "/shop"}}
+    routes = [one | {"pool": "default"} for one in (own, open_to_all, inherits)]
+    found = {
+        one["route"]: next((each["value"], each["origin"]) for each in one["settings"] if each["key"] == "auth")
+        for one in explained(config(auth=everybody, routes=routes))
+        if one["pool"]
+    }
+    assert {name: origin for name, (_, origin) in found.items()} == {
+        "": "top level",
+        "admin": "routes.admin",
+        "open": "routes.open",
+        "shop": "top level",
+    }
+    assert found["open"][0] is None
+    assert "auth:4180" in str(found["admin"][0])
+    assert "sso:9000" in str(found["shop"][0])
+    (nothing,) = (one for one in explained(config()) if one["pool"])
+    assert {"key": "auth", "value": None, "origin": "default"} in nothing["settings"]
+
+
+def of_listeners(**settings: Any) -> dict[str, dict[str, tuple[Any, str]]]:
+    """The explained settings of each listener: value and origin."""
+    return {
+        one["listener"]: {setting["key"]: (setting["value"], setting["origin"]) for setting in one["settings"]}
+        for one in explained(config(**settings))
+        if one["listener"]
+    }
+
+
+def test_the_settings_of_listeners_are_shown_with_their_origins() -> None:
+    sni = {"bind": "h:1", "tcp": "db", "sni": {"a.example": "db"}, "proxy_protocol": ["10.0.0.0/8"]}
+    local = {"bind": "unix:/run/a.sock", "socket_mode": "0660", "name": "local"}
+    found = of_listeners(listeners=[sni, local], pools={"db": {"backends": ["tcp://d:1"]}})
+    assert [*found] == ["h:1", "local"]
+    assert found["h:1"]["tcp"] == ("db", "listeners[0]")
+    assert found["h:1"]["sni.a.example"] == ("db", "listeners[0]")
+    assert found["h:1"]["proxy_protocol"] == (["10.0.0.0/8"], "listeners[0]")
+    assert found["local"]["socket_mode"] == ("0660", "listeners[1]")
+    assert found["local"]["tls"] == (False, "default")
+    assert of_listeners(bind="h:1")["h:1"]["bind"] == ("h:1", "top level")
+    assert of_listeners()["0.0.0.0:8080"]["bind"] == ("0.0.0.0:8080", "default")
+    assert "# listener h:1" in explained_text(explained(config(bind="h:1")))

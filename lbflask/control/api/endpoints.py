@@ -115,8 +115,8 @@ class AdminApi:
                       models.BackendView),
             Operation("config", "GET", "/config", "The configuration in effect, secrets masked", self._config,
                       models.ConfigurationView),
-            Operation("configOrigins", "GET", "/config/origins", "What is in effect for each pool and route, and which "
-                      "table sets it", self._config_origins, models.ConfigurationOrigins),
+            Operation("configOrigins", "GET", "/config/origins", "What is in effect for each pool, route and listener, "
+                      "and which table sets it", self._config_origins, models.ConfigurationOrigins),
             Operation("publishedConfig", "GET", "/configurations/<version>", "A configuration that instances run by, "
                       "secrets masked", self._published_config, models.PublishedConfiguration, problems=(404, 503)),
             Operation("explain", "POST", "/explain", "Where a request would go, and why", self._explain,

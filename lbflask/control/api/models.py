@@ -531,21 +531,23 @@ class SettingOrigin(Model):
     value: Any
     """Null if it is unset; secrets are `***`."""
     origin: str
-    """`top level`, `pools.NAME`, `routes.NAME` or `default`."""
+    """`top level`, `pools.NAME`, `routes.NAME`, `listeners[N]` or `default`."""
 
 
 class EffectiveSettings(Model):
-    """What is in effect for the requests of a route to a pool."""
+    """What is in effect for the requests of a route to a pool, or for the connections of a listener."""
 
     route: str
     """Empty for requests without a route."""
     pool: str
     """Empty for a route without a pool."""
+    listener: str
+    """The name or the address of the listener; else empty."""
     settings: list[SettingOrigin]
 
 
 class ConfigurationOrigins(Model):
-    """The settings in effect for each pool and each route, with their origins."""
+    """The settings in effect for each pool, each route and each listener, with their origins."""
 
     version: str
     """Hash of the configuration."""
