@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 
 
 class ExpiringCache(Generic[Value]):
-    """At most `most` values by key; beyond, the oldest one goes. Times are of one clock, in seconds."""
+    """At most `most` values by key; beyond, the oldest one goes. Times are of one clock, in seconds.
+    Threads may share it.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._entries: dict[bytes, tuple[float, Value]] = {}
+        self._entries: OrderedDict[bytes, tuple[float, Value]] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"ExpiringCache({len(self._entries)} of {self._most})"
@@ -35,5 +39,6 @@ class ExpiringCache(Generic[Value]):
         entries = self._entries
         entries.pop(key, None)
         while len(entries) >= self._most:
-            entries.pop(next(iter(entries)), None)
+            with suppress(KeyError):  # in one step: other threads may be here
+                entries.popitem(last=False)
         entries[key] = (until, value)
