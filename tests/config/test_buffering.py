@@ -93,7 +93,7 @@ def test_what_all_buffers_share_belongs_to_the_top_level(key: str) -> None:
 
 
 def test_the_folder_must_be_one(tmp_path: Path) -> None:
-    assert config(buffering={"directory": str(tmp_path)}).buffering.directory == str(tmp_path)
+    assert config(buffering={"requests": 1, "directory": str(tmp_path)}).buffering.directory == str(tmp_path)
     with pytest.raises(ValidationError, match=r"buffering\.directory: .* does not exist"):
         config(buffering={"directory": str(tmp_path / "none")})
 
@@ -101,5 +101,5 @@ def test_the_folder_must_be_one(tmp_path: Path) -> None:
 def test_a_folder_is_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
     file = tmp_path / "lbflask.toml"
-    file.write_text('backends = ["http://a:1"]\n[buffering]\ndirectory = "spool"\n')
+    file.write_text('backends = ["http://a:1"]\n[buffering]\nrequests = 1\ndirectory = "spool"\n')
     assert load({"LBFLASK_CONFIG": str(file)}).buffering.directory == str(tmp_path / "spool")

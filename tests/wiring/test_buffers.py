@@ -24,7 +24,7 @@ def config(**settings: Any) -> Config:
 def test_files_are_where_the_operator_or_the_environment_wants_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = config(buffering={"directory": str(tmp_path)}).buffering
+    given = config(buffering={"requests": 1, "directory": str(tmp_path)}).buffering
     assert buffers.spool_folder(given) == str(tmp_path)
     monkeypatch.delenv("TMPDIR", raising=False)
     usual = "/var/tmp" if os.access("/var/tmp", os.W_OK) else tempfile.gettempdir()
@@ -35,11 +35,11 @@ def test_files_are_where_the_operator_or_the_environment_wants_them(
 
 
 def test_a_reload_bounds_the_same_room_anew(tmp_path: Path) -> None:
-    store = buffers.buffer_store(config(buffering={"memory": 10}))
+    store = buffers.buffer_store(config(buffering={"requests": 1, "memory": 10}))
     body = StoredBody(store, BufferLimits(100))
     assert body.add(b"x" * 10)
     assert not body.add(b"x")
-    buffers.apply_config(store, config(buffering={"memory": 20, "directory": str(tmp_path)}))
+    buffers.apply_config(store, config(buffering={"requests": 1, "memory": 20, "directory": str(tmp_path)}))
     assert body.add(b"x" * 10)
     assert store.memory == 20
     assert str(tmp_path) in repr(store)
@@ -49,7 +49,7 @@ def test_a_reload_bounds_the_same_room_anew(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_is_logged_with_its_consequence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "spool"
     folder.mkdir()
-    store = buffers.buffer_store(config(buffering={"directory": str(folder)}))
+    store = buffers.buffer_store(config(buffering={"requests": 1, "directory": str(folder)}))
     folder.rmdir()
     body = StoredBody(store, BufferLimits(0, 100))
     assert not body.add(b"hello")

@@ -75,6 +75,7 @@ def test_a_connection_of_a_challenge_ends_with_its_handshake(tmp_path: Path) -> 
         def call(theirs: socket.socket = theirs, trusting: ssl.SSLContext = trusting) -> None:
             with suppress(OSError), trusting.wrap_socket(theirs, server_hostname="localhost") as connection:
                 connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                connection.recv(1)  # until the other side ends: it may still send tickets
 
         caller = Thread(target=call)
         caller.start()
