@@ -81,7 +81,14 @@ def defaults_that_are_lost(tree: ast.AST) -> Iterator[str]:
                         yield f"{kind.name}: {ast.unparse(node.target)}"
 
 
-@pytest.mark.parametrize("find", [bounds_with_effects, errors_of_two_classes, defaults_that_are_lost])
+def surrogates(tree: ast.AST) -> Iterator[str]:
+    """Literals with surrogates: mypyc refuses them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from (ascii(sign) for sign in node.value if 0xD800 <= ord(sign) <= 0xDFFF)
+
+
+@pytest.mark.parametrize("find", [bounds_with_effects, errors_of_two_classes, defaults_that_are_lost, surrogates])
 def test_nothing_is_compiled_to_something_else(setup: dict[str, Any], find: Callable[[ast.AST], Iterator[str]]) -> None:
     found = {file: list(find(ast.parse((ROOT / file).read_text("utf-8")))) for file in compiled(setup)}
     assert {file: texts for file, texts in found.items() if texts} == {}
@@ -89,6 +96,7 @@ def test_nothing_is_compiled_to_something_else(setup: dict[str, Any], find: Call
 
 def test_the_checks_find_what_they_are_for() -> None:
     assert list(bounds_with_effects(ast.parse("rest = rest[send(rest):]"))) == ["send(rest):"]
+    assert list(surrogates(ast.parse(r"a = '\ud800b'"))) == [r"'\ud800'"]
     two = "def f():\n    try:\n        g()\n    except A as e:\n        pass\n    except B as e:\n        pass"
     assert list(errors_of_two_classes(ast.parse(two))) == ["f: e"]
     assert list(defaults_that_are_lost(ast.parse("class C:\n    a: A | None = None\n    b: A | B | None = None"))) == [

@@ -173,8 +173,10 @@ def environment_value(name: str, environ: Mapping[str, str]) -> str:
     if variable not in environ:
         raise UnknownVariable(f"the variable {variable} of the environment is not set")
     value = environ[variable]
-    if any("\ud800" <= sign <= "\udfff" for sign in value):  # Python has one for each byte that is no text
-        raise UnknownVariable(f"the variable {variable} of the environment is not UTF-8 text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # Python has a surrogate for each byte that is no text
+        raise UnknownVariable(f"the variable {variable} of the environment is not UTF-8 text") from None
     return value
 
 
