@@ -160,9 +160,12 @@ class TestWhoseConfiguration:
         lines = run("config", "show", "--explain", "--running", **environ)
         assert "timeouts.connect = 7.0  # top level\n" in lines.stdout
         assert f"in effect at one, by {url}" in lines.stderr
-        (document,) = json.loads(run("config", "show", "--explain", "--running", "--json", **environ).stdout)
+        found = json.loads(run("config", "show", "--explain", "--running", "--json", **environ).stdout)
+        document, *listeners = found
         assert (document["pool"], document["route"]) == ("default", "")
         assert {"key": "timeouts.connect", "value": 7.0, "origin": "top level"} in document["settings"]
+        assert listeners
+        assert all(one["listener"] for one in listeners)
 
     def test_an_explanation_is_by_what_the_instance_runs_and_knows(self, instance: tuple[Counter, str]) -> None:
         counter, url = instance
