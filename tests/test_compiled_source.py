@@ -94,6 +94,33 @@ def test_nothing_is_compiled_to_something_else(setup: dict[str, Any], find: Call
     assert {file: texts for file, texts in found.items() if texts} == {}
 
 
+def generators(tree: ast.AST) -> Iterator[str]:
+    """The names of functions that are generators."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and any(
+            isinstance(one, ast.Yield | ast.YieldFrom) for one in ast.walk(node)
+        ):
+            yield node.name
+
+
+def asked_of(tree: ast.AST, names: set[str]) -> Iterator[str]:
+    """Memberships that are asked of what these functions return."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            for sign, of in zip(node.ops, node.comparators, strict=True):
+                if isinstance(sign, ast.In | ast.NotIn) and isinstance(of, ast.Call) and name_of(of) in names:
+                    yield ast.unparse(node)
+
+
+def test_no_membership_is_asked_of_a_generator(setup: dict[str, Any]) -> None:
+    """Compiled ones have none: it would be an AttributeError."""
+    trees = {file: ast.parse((ROOT / file).read_text("utf-8")) for file in compiled(setup)}
+    names = {name for tree in trees.values() for name in generators(tree)}
+    assert {file: texts for file, tree in trees.items() if (texts := list(asked_of(tree, names)))} == {}
+    made = ast.parse("def f():\n    yield 1\na = 1 in f()\nb = 1 in [*f()]")
+    assert list(asked_of(made, set(generators(made)))) == ["1 in f()"]
+
+
 def test_the_checks_find_what_they_are_for() -> None:
     assert list(bounds_with_effects(ast.parse("rest = rest[send(rest):]"))) == ["send(rest):"]
     assert list(surrogates(ast.parse(r"a = '\ud800b'"))) == [r"'\ud800'"]

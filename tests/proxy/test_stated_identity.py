@@ -17,7 +17,8 @@ CHECK = StatedIdentity(["Remote-User", "X-Roles"])
 class Chunked:
     """An exchange whose body has trailer fields."""
 
-    trailers = (("X-Sum", "1"), ("remote-user", "root"), ("X.Roles", "admin"))
+    def __init__(self) -> None:
+        self.trailers = [("X-Sum", "1"), ("remote-user", "root"), ("X.Roles", "admin")]
 
 
 def test_a_head_keeps_its_other_fields() -> None:
