@@ -49,7 +49,7 @@ def service_fields(received: Fields, method: str, target: str, origin: RequestOr
 
 def is_of_service(received: Fields, mark: str) -> bool:
     """Whether the request is itself one to the service with this mark: to ask it about that would have no end."""
-    return any(name.lower() == "cdn-loop" and mark in [*members([value])] for name, value in received)
+    return any(name.lower() == "cdn-loop" and mark in list(members([value])) for name, value in received)
 
 
 def service_verdict(status: int, fields: Fields) -> ServiceVerdict:
