@@ -150,6 +150,8 @@ def _matching(path: Path) -> list[Path]:
         raise ValueError("a path has no NUL")
     if not any(sign in str(path) for sign in "*?["):
         return [path]
+    if any("**" in part and part != "**" for part in path.parts):  # newer versions of Python take it for one star
+        raise ValueError("** stands for directories, and must be a whole part of the path")
     return sorted(one for one in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if not one.is_dir())
 
 
