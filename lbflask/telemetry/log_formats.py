@@ -116,7 +116,7 @@ def _moment(now: float) -> str:
     return _to_the_second(second) + _FRACTIONS[int((now - second) * 1000)]
 
 
-#: The ends of times by their milliseconds: a look-up costs a fifth of the formatting.
+#: The end of a time, by its milliseconds. A look-up costs a fifth of the formatting.
 _FRACTIONS = tuple(f".{millisecond:03d}Z" for millisecond in range(1000))
 
 

@@ -37,7 +37,7 @@ def test_a_pool_that_gets_connections_is_in_use(listener: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         ({}, "pools.api: no route names it: add [[routes]] with a match and pool = 'api', or remove it"),
         ({"routes": [{"pool": "default"}]}, "pools.api: no route names it: add [[routes]] with a match"),
@@ -52,7 +52,7 @@ def test_a_pool_that_gets_connections_is_in_use(listener: dict[str, Any]) -> Non
         ),
     ],
 )
-def test_a_pool_that_nothing_names_is_refused(settings: dict[str, Any], told: str) -> None:
+def test_a_pool_that_nothing_names_is_refused(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValidationError) as refused:
         made(**{"pools": {"api": API}, **settings})
-    assert told in str(refused.value)
+    assert expected in str(refused.value)

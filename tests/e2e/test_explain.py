@@ -74,7 +74,7 @@ BANNED = ("192.0.2.66", "198.51.100.200")
 PATHS = ("/office", "/fixed", "/open", "/split", "/partners", "/api", "/nowhere", "/health")
 #: Fields of requests, and whether the password is the right one.
 WHO = {
-    "nobody": ({}, False),
+    "no user": ({}, False),
     "alice": ({"Authorization": "Basic " + base64.b64encode(b"alice:secret").decode()}, True),
     "wrong": ({"Authorization": "Basic " + base64.b64encode(b"alice:guess").decode()}, False),
     "invalid": ({"Authorization": "Basic alice"}, False),

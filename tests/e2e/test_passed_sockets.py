@@ -153,7 +153,7 @@ def test_sockets_that_nothing_names_are_all_public(tcp: list[NamedSocket], store
 
 
 @pytest.mark.parametrize(
-    ("text", "names", "told"),
+    ("text", "names", "expected"),
     [
         (at("systemd:web"), (), "listeners[0].bind = 'systemd:web': systemd has passed no socket to this process"),
         (at("systemd:web"), ("web", "other"), "systemd passes fd://4 (systemd:other) too: write [[listeners]] bind ="),
@@ -168,7 +168,7 @@ def test_sockets_that_nothing_names_are_all_public(tcp: list[NamedSocket], store
     ],
 )
 def test_a_start_that_could_not_serve_ends_with_one_line(
-    text: str, names: tuple[str, ...], told: str, store: str, tmp_path: Path
+    text: str, names: tuple[str, ...], expected: str, store: str, tmp_path: Path
 ) -> None:
     sockets = [
         socket.socket(type=socket.SOCK_DGRAM) if name == "udp" else socket.create_server(("127.0.0.1", 0))
@@ -177,7 +177,7 @@ def test_a_start_that_could_not_serve_ends_with_one_line(
     try:
         with Activated(tmp_path, store, text, [*zip(names, sockets, strict=True)], wait=False) as balancer:
             assert balancer.wait() == 4
-            (line,) = [line for line in balancer.output.splitlines() if "lbflask" in line and told in line]
+            (line,) = [line for line in balancer.output.splitlines() if "lbflask" in line and expected in line]
             assert "lbflask.toml:" in line
             balancer.assert_no_traceback()
     finally:
