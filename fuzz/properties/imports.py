@@ -14,14 +14,18 @@ from lbflask.importers.site import Site, UnreadableConfiguration
 from lbflask.importers.traefik import reader as traefik
 
 
-def _imported(read: Callable[[Sequence[str]], Site], text: str, name: str) -> None:
+def imported_files(read: Callable[[Sequence[str]], Site], files: Sequence[str]) -> None:
     try:
-        site = read([str(written(text.encode("utf-8", "replace"), name))])
+        site = read(files)
     except UnreadableConfiguration as error:
         assert "\n" not in str(error)
         return
     tomllib.loads(text_of(site, "lbflask import"))
     assert all(line.isprintable() for line in finding_lines(site.findings))
+
+
+def _imported(read: Callable[[Sequence[str]], Site], text: str, name: str) -> None:
+    imported_files(read, [str(written(text.encode("utf-8", "replace"), name))])
 
 
 def imported_nginx(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lbflask.importers.literals import number_of
 from lbflask.importers.site import Place, Site
-from lbflask.importers.traefik.documents import TraefikDocuments, table_of, texts_of
+from lbflask.importers.traefik.documents import TraefikDocuments, table_of, tables_of, texts_of
 from lbflask.importers.traefik.entry_points import EntryPoints, wanted_points
 
 _RULE = re.compile(r"HostSNI\(\s*((?:`[^`]*`\s*,?\s*)+)\)")
@@ -69,8 +69,8 @@ class ConnectionRouters:
         """The pool of a service; empty for none."""
         balancer = table_of(self._tables, "services", name.partition("@")[0], "loadbalancer")
         backends: list[Any] = []
-        for server in balancer.get("servers") or ():
-            address = str(table_of(server).get("address", ""))
+        for server in tables_of(balancer.get("servers")):
+            address = str(server.get("address", ""))
             if re.fullmatch(r"[^/\s]+:\d+", address):
                 backends.append(f"tcp://{address}")
             else:

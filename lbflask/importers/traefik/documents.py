@@ -13,6 +13,11 @@ from lbflask.importers.site import Place, UnreadableConfiguration
 #: Bytes of a file, and tables within tables.
 MOST_BYTES = 4 << 20
 _DEEPEST = 30
+#: Tables of the dynamic configuration, and those in them whose keys are names of tables.
+_SECTIONS = ("http", "tcp")
+_NAMED = ("routers", "services", "middlewares", "serverstransports")
+#: How a server of each section is written, and the port that it has without a label.
+_SERVERS = {"http": ("url", "{scheme}://{host}:{port}", 80), "tcp": ("address", "{host}:{port}", 0)}
 
 
 class TraefikDocuments:
@@ -23,13 +28,10 @@ class TraefikDocuments:
         self._lines: dict[str, Place] = {}
         self._first = Place(Path(files[0]).name, 0)
         for file in files:
-            text = _text(file)
-            values = _values(file, text)
-            self._remember(file, text)
-            if "services" in values and isinstance(values["services"], Mapping):
-                _merge(self.settings, _of_labels(values["services"]))
-            else:
-                _merge(self.settings, _lowered(values, 0))
+            try:
+                self._add(file)
+            except UnreadableConfiguration as error:
+                raise UnreadableConfiguration(f"{file}: {error}") from None
 
     def place(self, *keys: str) -> Place:
         """The line of the last key that is found."""
@@ -37,6 +39,15 @@ class TraefikDocuments:
             if found := self._lines.get(key.lower()):
                 return found
         return self._first
+
+    def _add(self, file: str) -> None:
+        text = _text(file)
+        values = _values(file, text)
+        self._remember(file, text)
+        if "services" in values and isinstance(values["services"], Mapping):
+            _merge(self.settings, _of_labels(values["services"]))
+        else:
+            _merge(self.settings, _checked(_lowered(values, 0)))
 
     def _remember(self, file: str, text: str) -> None:
         for number, line in enumerate(text.split("\n"), 1):
@@ -50,6 +61,11 @@ def table_of(values: Any, *keys: str) -> dict[str, Any]:
     for key in keys:
         values = values.get(key) if isinstance(values, Mapping) else None
     return values if isinstance(values, dict) else {}
+
+
+def tables_of(values: Any) -> list[dict[str, Any]]:
+    """The tables of a list; an empty one for each item of another kind."""
+    return [table_of(value) for value in values] if isinstance(values, list) else []
 
 
 def texts_of(value: Any) -> list[str]:
@@ -69,9 +85,9 @@ def _text(file: str) -> str:
         text = Path(file).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
-        raise UnreadableConfiguration(f"{file}: {reason}") from None
+        raise UnreadableConfiguration(reason) from None
     if len(text) > MOST_BYTES:
-        raise UnreadableConfiguration(f"{file}: is larger than {MOST_BYTES} bytes")
+        raise UnreadableConfiguration(f"is larger than {MOST_BYTES} bytes")
     return text
 
 
@@ -79,11 +95,11 @@ def _values(file: str, text: str) -> dict[str, Any]:
     try:
         values = tomllib.loads(text) if file.endswith(".toml") else _yaml(text)
     except tomllib.TOMLDecodeError as error:
-        raise UnreadableConfiguration(f"{file}: {error}") from None
+        raise UnreadableConfiguration(str(error)) from None
     except RecursionError:
-        raise UnreadableConfiguration(f"{file}: has too many tables within tables") from None
+        raise UnreadableConfiguration("has too many tables within tables") from None
     if not isinstance(values, dict):
-        raise UnreadableConfiguration(f"{file}: is no table of settings")
+        raise UnreadableConfiguration("is no table of settings")
     return values
 
 
@@ -124,6 +140,29 @@ def _merge(target: dict[str, Any], values: Mapping[str, Any]) -> None:
             target[key] = dict(value) if isinstance(value, Mapping) else value
 
 
+def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, whose sections are tables of tables; a section without a value is an empty one.
+
+    Raises UnreadableConfiguration with the key of another value.
+    """
+    for section in _SECTIONS:
+        for kind in _tables(settings, section):
+            if kind in _NAMED:
+                for name in _tables(settings, section, kind):
+                    _tables(settings, section, kind, name)
+    return settings
+
+
+def _tables(settings: dict[str, Any], *keys: str) -> dict[str, Any]:
+    above = table_of(settings, *keys[:-1])
+    values = above.get(keys[-1])
+    if values is None:
+        above[keys[-1]] = values = {}
+    if not isinstance(values, dict):
+        raise UnreadableConfiguration(f"{'.'.join(keys)} is no table of settings")
+    return values
+
+
 def _of_labels(services: Mapping[str, Any]) -> dict[str, Any]:
     """The dynamic configuration that the labels of a Compose file make; a service of Compose is a host of its name."""
     found: dict[str, Any] = {}
@@ -135,41 +174,28 @@ def _of_labels(services: Mapping[str, Any]) -> dict[str, Any]:
         for label, value in labels.items():
             keys = label.lower().split(".")
             if keys[0] == "traefik" and len(keys) > 2:
-                _put(given, keys[1:], value)
-        if "tcp" in given:
-            _complete_tcp(given["tcp"], str(name))
-        if "tcp" not in given or "http" in given:
-            _complete(given.setdefault("http", {}), str(name))
+                _put(given, keys[1:], value, label)
+        is_http = "http" in given or "tcp" not in given
+        _checked(given)
+        if is_http and not given["http"].get("services"):
+            given["http"]["services"] = {str(name): {}}  # which Traefik makes where there is none
+        for section, (key, form, port) in _SERVERS.items():
+            _complete(given, section, str(name), key, form, port)
         _merge(found, given)
     return found
 
 
-def _complete_tcp(tcp: Any, name: str) -> None:
-    """The same for routers of TCP, whose services have an address."""
-    services = tcp.setdefault("services", {}) if isinstance(tcp, dict) else {}
-    for of, service in services.items():
-        balancer = service.setdefault("loadbalancer", {}) if isinstance(service, dict) else {}
-        port = str(table_of(balancer.pop("server", {})).get("port", "0")) if isinstance(balancer, dict) else "0"
-        if isinstance(balancer, dict):
-            balancer.setdefault("servers", [{"address": f"{name}:{port}"}])
-        for router in table_of(tcp, "routers").values():
-            if len(services) == 1 and isinstance(router, dict):
-                router.setdefault("service", of)
-
-
-def _complete(http: dict[str, Any], name: str) -> None:
-    """A router without a service has the only one of its container, which Traefik makes where there is none."""
-    services = http.setdefault("services", {})
-    if not services:
-        services[name] = {}
-    for of, service in services.items():
-        balancer = service.setdefault("loadbalancer", {})
-        server = balancer.pop("server", {})
-        port, scheme = str(server.get("port", "80")), str(server.get("scheme", "http"))
-        balancer.setdefault("servers", [{"url": f"{scheme}://{name}:{port}"}])
-        for router in http.get("routers", {}).values():
-            if len(services) == 1:
-                router.setdefault("service", of)
+def _complete(settings: dict[str, Any], section: str, host: str, key: str, form: str, port: int) -> None:
+    """Adds the servers of services, and the only service of a container to its routers."""
+    services = _tables(settings, section, "services")
+    for name in services:
+        of = (section, "services", name, "loadbalancer")
+        balancer = _tables(settings, *of)
+        server = {"scheme": "http", "port": port, **_tables(settings, *of, "server"), "host": host}
+        del balancer["server"]
+        balancer.setdefault("servers", [{key: form.format_map(server)}])
+        for router in _tables(settings, section, "routers").values() if len(services) == 1 else ():
+            router.setdefault("service", name)
 
 
 def _labels(service: Any) -> Iterator[tuple[str, Any]]:
@@ -185,10 +211,10 @@ def _labels(service: Any) -> Iterator[tuple[str, Any]]:
         yield from ((str(one).partition("=")[0], str(one).partition("=")[2].replace("$$", "$")) for one in labels)
 
 
-def _put(target: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+def _put(target: dict[str, Any], keys: Sequence[str], value: Any, label: str) -> None:
+    table: Any = target
     for key in keys[:-1]:
-        inner = target.setdefault(key, {})
-        if not isinstance(inner, dict):
-            return
-        target = inner
-    target[keys[-1]] = value
+        table = table.setdefault(key, {}) if isinstance(table, dict) else None
+    if not isinstance(table, dict) or isinstance(table.get(keys[-1]), dict):
+        raise UnreadableConfiguration(f"label {label}: one of its names has a value of its own and labels below it")
+    table[keys[-1]] = value

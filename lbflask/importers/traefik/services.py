@@ -8,7 +8,7 @@ from typing import Any
 
 from lbflask.importers.literals import number_of, seconds_of
 from lbflask.importers.site import Place, Site
-from lbflask.importers.traefik.documents import TraefikDocuments, is_true, table_of, texts_of
+from lbflask.importers.traefik.documents import TraefikDocuments, is_true, table_of, tables_of, texts_of
 
 #: The action of a route, and the settings that it has with it.
 Target = tuple[dict[str, Any], dict[str, Any]]
@@ -33,7 +33,7 @@ class TraefikServices:
         mirroring = table_of(service, "mirroring")
         if mirroring and depth < 5:
             target, settings = self.target(str(mirroring.get("service", "")).lower(), place, depth + 1)
-            mirrors = [one for one in mirroring.get("mirrors") or () if isinstance(one, Mapping)]
+            mirrors = tables_of(mirroring.get("mirrors"))
             for one in mirrors[:1]:
                 copy, _ = self.target(str(one.get("name", "")).lower(), place, depth + 1)
                 if "pool" in copy and "pool" in target:
@@ -61,8 +61,8 @@ class TraefikServices:
         place = self._documents.place(name)
         pool: dict[str, Any] = {}
         backends: list[Any] = []
-        for server in balancer.get("servers") or ():
-            url, weight = str(table_of(server).get("url", "")), number_of(str(table_of(server).get("weight", "")))
+        for server in tables_of(balancer.get("servers")):
+            url, weight = str(server.get("url", "")), number_of(str(server.get("weight", "")))
             found = re.fullmatch(r"(https?)://([^/:]+|\[[^\]]+\])(?::(\d+))?/?", url)
             if found is None:
                 self._site.lose(place, f"service {name}: {url}", "a backend is http:// or https://host:port")
