@@ -22,7 +22,7 @@ run: $(INSTALLED)  ## three demo backends, the checker and the balancer on http:
 # What depends on the version of Python: CI repeats it with others.
 VARYING := $(addprefix tests/,config cli proxy server upstream wiring test_docs.py)
 EXTENT = $(if $(ALL),--all,$(if $(LONG),--long))
-test: $(DEVELOP)  ## the tests, in five to ten minutes; LONG=1 adds those that take long, as CI does, ALL=1 all; BUSY=2 adds load
+test: $(DEVELOP)  ## the tests, in five to ten minutes; LONG=1 adds those that take long, ALL=1 all; BUSY=2 adds load
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder \
 		$(EXTENT) $(if $(BUSY),--busy $(BUSY)) $(if $(FAST),-m 'not e2e' $(VARYING)) $(OPTIONS)
 
