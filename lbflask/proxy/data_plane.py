@@ -12,6 +12,7 @@ from lbflask.config.certificates import CertificateFile
 from lbflask.config.schema import Config
 from lbflask.core.faults import Fault
 from lbflask.core.http.addresses import plain_address
+from lbflask.core.http.target import origin_form
 from lbflask.core.http.types import Fields
 from lbflask.proxy import client_request
 from lbflask.proxy.client_request import ClientRequest, ServerExchange
@@ -101,9 +102,9 @@ class ControlPaths:
 
     def find(self, target: str) -> str | None:
         """The control plane's path for a request target; None for all others."""
-        if not target.startswith(self._prefixes):
+        if target.startswith("/") and not target.startswith(self._prefixes):
             return None
-        path = target.partition("?")[0]
+        path = origin_form(target).partition("?")[0]
         if self._authorization is not None and path.startswith(CHALLENGES):
             token = path[len(CHALLENGES) :]
             if self._authorization(token) is not None:
@@ -112,7 +113,7 @@ class ControlPaths:
 
     def is_contested(self, target: str) -> bool:
         """Whether a route names the path of the target."""
-        return target.partition("?")[0] in self._contested
+        return origin_form(target).partition("?")[0] in self._contested
 
     def is_routed(self, request: ClientRequest) -> bool:
         """Whether a request for a contested path is that of the route which names it."""

@@ -76,7 +76,8 @@ def test_a_new_configuration_is_taken_over_in_place(setting: Setting) -> None:
 
 def test_each_listener_tells_that_the_process_serves(setting: Setting) -> None:
     for port in (setting.balancer.port, setting.balancer.admin_port):
-        assert get(port, "/live").body == b'{"status":"live"}\n'
+        for target in ("/live", "http://shop.example/live"):
+            assert get(port, target).body == b'{"status":"live"}\n'
 
 
 def test_requests_go_round_the_backends(setting: Setting) -> None:

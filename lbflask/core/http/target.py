@@ -56,6 +56,16 @@ def _is_host(host: str) -> bool:
     return _HOST.fullmatch(host) is not None
 
 
+def origin_form(raw: str) -> str:
+    """A target in absolute-form as one in origin-form; any other, and one that is refused, as it came."""
+    if raw.startswith("/"):
+        return raw
+    try:
+        return request_target("GET", raw).text
+    except BadTarget:
+        return raw
+
+
 def check_host(host: str) -> None:
     """Raises BadTarget unless the Host field's value is a host with an optional port."""
     if not _is_host(host):

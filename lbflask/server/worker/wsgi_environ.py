@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gunicorn.http.body import Body, LengthReader
 from gunicorn.util import unquote_to_wsgi_str
 
+from lbflask.core.http.target import origin_form
 from lbflask.server.worker.name_cache import HeaderNameCache
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def environ_of(request: ReceivedHead, client: ClientConnection) -> dict[str, Any]:
     """The environ of the request (PEP 3333), without what is the same for all requests of a worker."""
-    path, _, query = request.target.partition("?")
+    path, _, query = origin_form(request.target).partition("?")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": request.method,
         "RAW_URI": request.target,

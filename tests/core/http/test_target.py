@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.http.target import BadTarget, Target, check_host, host_of, request_target
+from lbflask.core.http.target import BadTarget, Target, check_host, host_of, origin_form, request_target
 from tests.support.changes import property_test
 
 
@@ -46,6 +46,23 @@ def test_whatever_follows_the_first_slash_is_not_ours_to_change(rest: str) -> No
 )
 def test_the_absolute_form_is_cut_to_the_origin_form_and_names_the_host(method: str, raw: str, target: Target) -> None:
     assert request_target(method, raw) == target
+
+
+@pytest.mark.parametrize(
+    ("raw", "form"),
+    [
+        ("http://example.com/a?b", "/a?b"),
+        ("http://example.com", "/"),
+        ("/http://example.com/a", "/http://example.com/a"),
+        ("/a#b", "/a#b"),
+        ("*", "*"),
+        ("http://ann@example.com/a", "http://ann@example.com/a"),
+        ("example.com:443", "example.com:443"),
+        ("", ""),
+    ],
+)
+def test_only_an_absolute_form_that_is_forwarded_gets_an_origin_form(raw: str, form: str) -> None:
+    assert origin_form(raw) == form
 
 
 def test_the_asterisk_is_for_options() -> None:
