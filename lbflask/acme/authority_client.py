@@ -30,6 +30,8 @@ from lbflask.core.printable import printable
 TIMEOUT, MAX_BYTES = 20, 1 << 20
 #: Seconds for the body of a response, and bytes of it that are read at once: a read ends when it has all of them.
 LONGEST_BODY, _PART = 30.0, 16
+#: Nonces for one request. An authority may refuse any (RFC 8555 §6.5); `acme` tries two for each `post`.
+MAX_NONCES = 16
 #: Characters of an authority's reason that are kept.
 MAX_REASON = 300
 _KINDS = frozenset(kind.value for kind in ChallengeKind)
@@ -49,6 +51,19 @@ class _ReplacingOrder(messages.NewOrder):
     """With the certificate that it replaces (RFC 9773 §5), a field that `acme` does not have."""
 
     replaces: str = field("replaces", omitempty=True)
+
+
+class _Network(ClientNetwork):
+    """Requests that are sent again with another nonce when the authority refuses theirs."""
+
+    def post(self, *args: Any, **kwargs: Any) -> Any:
+        for _ in range(MAX_NONCES // 2 - 1):
+            try:
+                return super().post(*args, **kwargs)
+            except messages.Error as error:
+                if error.code != "badNonce":
+                    raise
+        return super().post(*args, **kwargs)
 
 
 class AuthorityError(Exception):
@@ -206,10 +221,10 @@ class AuthorityClient:
 
         return self._asked(ask)
 
-    def _network(self, account_url: str) -> ClientNetwork:
+    def _network(self, account_url: str) -> _Network:
         """Connections that sign for the account with this URL; empty for one that is not registered."""
         account = messages.RegistrationResource(uri=account_url, body=messages.Registration()) if account_url else None
-        network = ClientNetwork(
+        network = _Network(
             self._key,
             account,
             alg=ES256,

@@ -93,6 +93,21 @@ def test_a_response_that_does_not_end_is_given_up(
     assert "takes more than 0.3 s" in str(failure(client))
 
 
+class TestNonces:
+    def test_a_refused_one_is_exchanged(self, faulty: FaultyAuthority) -> None:
+        refused = Fault(400, problem("badNonce"), times=authority_client.MAX_NONCES - 1)
+        faulty.spoil("/sign-me-up", refused)
+        faulty.spoil("/order-plz", refused)
+        client = client_of(faulty)
+        assert client.register()
+        assert client.new_order(NAME).status is AcmeStatus.PENDING
+
+    def test_an_authority_that_accepts_none_is_given_up(self, faulty: FaultyAuthority, client: AuthorityClient) -> None:
+        faulty.spoil("/order-plz", Fault(400, problem("badNonce")))
+        assert failure(client).code == "badNonce"
+        assert len(faulty.asked("/order-plz")) == authority_client.MAX_NONCES
+
+
 class TestReplacement:
     def test_an_order_names_the_certificate_that_it_renews(self, faulty: FaultyAuthority) -> None:
         faulty.window = WINDOW

@@ -14,7 +14,7 @@ import json
 import ssl
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,7 +31,7 @@ DRIP = 0.05
 class Fault:
     """A response in place of that of the authority, which has got the request before if it `passes`. A body that
     `drips` has no end and comes byte by byte; a response that is on hold comes with the end of the proxy.
-    With `where`, only requests are spoiled that have signed this key.
+    With `where`, only requests are spoiled that have signed this key; with `times`, only so many.
     """
 
     status: int = 500
@@ -41,6 +41,7 @@ class Fault:
     drips: bool = False
     on_hold: bool = False
     where: str = ""
+    times: int = 1 << 30
 
 
 def problem(code: str, detail: str = "by the test") -> bytes:
@@ -100,9 +101,7 @@ class FaultyAuthority:
             content = base64.urlsafe_b64decode(signed + "=" * (-len(signed) % 4))
             sent = json.loads(content) if content else {}
             self.payloads.append((request.path, sent))
-        fault = next((one for path, one in list(self._faults.items()) if request.path.startswith(path)), None)
-        if fault is not None and fault.where and fault.where not in sent:
-            fault = None
+        fault = self._fault_of(request.path, sent)
         if fault is None:
             status, fields, content = self._passed_on(request, body)
             self._send(request, status, fields, content)
@@ -120,6 +119,13 @@ class FaultyAuthority:
             self._drip(request, fault)
         else:
             self._send(request, fault.status, [field for field in fields if field[1]], fault.body)
+
+    def _fault_of(self, target: str, sent: dict[str, Any]) -> Fault | None:
+        for path, fault in list(self._faults.items()):
+            if target.startswith(path) and fault.times > 0 and (not fault.where or fault.where in sent):
+                self._faults[path] = replace(fault, times=fault.times - 1)
+                return fault
+        return None
 
     def _passed_on(
         self, request: http.server.BaseHTTPRequestHandler, body: bytes
