@@ -273,7 +273,16 @@ def test_the_origin_of_settings_is_printed(run: Run, tmp_path: Path) -> None:
     assert {"key": "timeouts.connect", "value": 1.5, "origin": "top level"} in document["settings"]
 
 
-@pytest.mark.parametrize("options", [("-c", "site.toml"), ("--workers", "2", "--", "--config", "site.toml")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-c", "site.toml"),
+        ("--workers", "2", "--", "--config", "site.toml"),
+        ("site.toml",),
+        ("--workers", "2", "site.toml"),
+        ("--preload", "site.toml"),
+    ],
+)
 def test_settings_given_as_a_file_of_gunicorn_are_refused(run: Run, options: tuple[str, ...]) -> None:
     """gunicorn runs that file as Python, and shows a traceback."""
     result = run("serve", *options)

@@ -78,9 +78,10 @@ def serve(
     This process becomes gunicorn, so that each of its signals works. With --with-checker a second process runs the
     checker, and restarts it, until the balancer has ended.
     """
-    for option, value in pairwise(gunicorn_options):
-        if option in ("-c", "--config") and value.endswith(".toml"):
-            raise click.UsageError(f"{option} is gunicorn's here, for a file in Python; write --config {value}")
+    for option, value in pairwise(("", *gunicorn_options)):
+        if value.endswith(".toml"):  # no option of gunicorn has such a value
+            why = f"{option} is gunicorn's here, for a file in Python; " if option in ("-c", "--config") else ""
+            raise click.UsageError(f"{why}write --config {value}")
     if domains or backends:
         if file is not None or not (domains and backends):
             raise click.UsageError("--domain and --backend belong together, and replace --config")
