@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import pytest
@@ -83,4 +82,3 @@ def test_the_content_of_a_file_is_a_part_of_the_configuration(tmp_path: Path) ->
     file.write_text("203.0.113.0/25\n", "utf-8")
     after = loaded(tmp_path, '[access]\ndeny = ["file:deny.txt"]')
     assert before == same != after
-    assert pickle.loads(pickle.dumps(dict(after.networks))) == dict(after.networks)

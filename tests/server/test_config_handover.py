@@ -44,23 +44,29 @@ def test_the_values_arrive_as_they_were_checked(values: dict[str, object]) -> No
     assert version(after) == version(before)
 
 
-def test_pages_arrive_as_the_master_has_read_them(handover: SharedConfig, tmp_path: Path) -> None:
+def test_files_arrive_as_the_master_has_read_them(handover: SharedConfig, tmp_path: Path) -> None:
     page = tmp_path / "closed.html"
     page.write_bytes(b"<p>closed")
+    networks = tmp_path / "deny.txt"
+    networks.write_text("203.0.113.0/24\n2001:db8::/32\n")
     respond = {"status": 200, "file": str(page)}
     before = Config.model_validate(
         {
             "backends": ["http://h:1"],
             "routes": [{"name": "closed", "respond": respond}],
             "error_pages": {"503": str(page)},
+            "access": {"deny": [f"file:{networks}"]},
         }
     )
     handover.write(ReloadOutcome(1.0, "v1"), before)
     page.write_bytes(b"changed")
+    networks.write_text("")
     found = handover.read()
     assert found is not None
     assert found[1].error_pages == before.error_pages
     assert found[1].pages == before.pages
+    assert dict(found[1].networks) == dict(before.networks)
+    assert sum(map(len, found[1].networks.values())) == 2
     (route,) = found[1].routes
     assert route.respond is not None
     assert route.respond.to_model().page.body == b"<p>closed"
