@@ -12,7 +12,7 @@ from lbflask.config.certificates import CertificateFile
 from lbflask.config.schema import Config
 from lbflask.core.faults import Fault
 from lbflask.core.http.addresses import plain_address
-from lbflask.core.http.target import origin_form
+from lbflask.core.http.target import BadTarget, origin_form, request_target
 from lbflask.core.http.types import Fields
 from lbflask.proxy import client_request
 from lbflask.proxy.client_request import ClientRequest, ServerExchange
@@ -175,6 +175,8 @@ class DataPlane:
             if control_path is not None:
                 environ["PATH_INFO"] = control_path
             environ["REMOTE_ADDR"] = plain_address(environ.get("REMOTE_ADDR") or "")
+            if not environ["RAW_URI"].startswith("/"):
+                _take_host(environ)
             return self._control(environ, start_response)
         try:
             request = _request(front, environ)
@@ -233,6 +235,16 @@ def _request(front: DataPlaneConfig, environ: dict[str, Any]) -> ClientRequest:
     if front.listener_of is not None and "lbflask.exchange" not in environ:
         environ["lbflask.listener"] = front.listener_of(_local_address(environ))
     return client_request.from_environ(environ)
+
+
+def _take_host(environ: dict[str, Any]) -> None:
+    """Replace the Host by that of a target in absolute-form (RFC 9112 §3.2.2); by none if the target is refused."""
+    try:
+        authority = request_target(environ["REQUEST_METHOD"], environ["RAW_URI"]).authority
+    except BadTarget:
+        environ.pop("HTTP_HOST", None)
+    else:
+        environ["HTTP_HOST"] = authority or environ.get("HTTP_HOST", "")
 
 
 def _start_secured(start_response: Any, hsts: str, status: str, fields: Fields, exc_info: Any = None) -> Any:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.http.body import Body, LengthReader
-from gunicorn.util import unquote_to_wsgi_str
+from gunicorn.util import split_request_uri, unquote_to_wsgi_str
 
-from lbflask.core.http.target import origin_form
 from lbflask.server.worker.name_cache import HeaderNameCache
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 def environ_of(request: ReceivedHead, client: ClientConnection) -> dict[str, Any]:
     """The environ of the request (PEP 3333), without what is the same for all requests of a worker."""
-    path, _, query = origin_form(request.target).partition("?")
+    path, query = _path_and_query(request.target)
     environ: dict[str, Any] = {
         "REQUEST_METHOD": request.method,
         "RAW_URI": request.target,
@@ -37,6 +36,18 @@ def environ_of(request: ReceivedHead, client: ClientConnection) -> dict[str, Any
             value = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + value  # noqa: PLW2901
         environ[key] = value
     return environ
+
+
+def _path_and_query(target: str) -> tuple[str, str]:
+    """Those of a target in origin-form or absolute-form; any other is a path."""
+    if not target.startswith("/"):
+        try:
+            parts = split_request_uri(target)
+        except ValueError:
+            return target, ""
+        return parts.path, parts.query
+    path, _, query = target.partition("?")
+    return path, query
 
 
 def _environ_key(name: str) -> str:
