@@ -18,9 +18,10 @@ _UNITS = {
     "M": 2_592_000,
     "y": 31_536_000,
 }
-_LONGEST_NUMBER = 16
+#: Digits, and seconds: a longer time is none.
+_LONGEST_NUMBER, _LONGEST_TIME = 16, 1e9
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w|M|y)?")
-_SIZE = re.compile(r"(\d+)\s*([kmgKMG]?)(i?)([bB]?)")
+_SIZE = re.compile(r"(\d{1,15})\s*([kmgKMG]?)(i?)([bB]?)")
 #: What a value of lbflask.toml would take for a variable.
 _BRACES = re.compile(r"\{(" + "|".join(map(re.escape, VARIABLES)) + r"|header\.[^{}]*|env\.[^{}]*)\}")
 #: Variables of the environment, and where a redirection may lead (docs/routing.md).
@@ -34,6 +35,8 @@ def seconds_of(text: str, unit: float = 1) -> float | int | None:
     if not parts or "".join(number + of for number, of in parts) != text.replace(" ", ""):
         return None
     total = sum(float(number) * (_UNITS[of] if of else unit) for number, of in parts)
+    if total > _LONGEST_TIME:
+        return None
     rounded = round(total, 6)
     return int(rounded) if rounded == int(rounded) else rounded
 

@@ -39,6 +39,7 @@ _WORDS = (
     "~",
     "::",
 )
+_SIGNS = ("²", "9" * 5000, "\ufffd", "٣", "-", "", "\\")
 _VALUES = ("text", 7, None, [], ["x"], True, {}, [None], {"a": 1}, "", 1.5, [{}], {"a": None}, -1, [[1]], {"a": {}})
 
 
@@ -55,10 +56,12 @@ def test_a_damaged_configuration_is_read_or_refused(name: str, tmp_path: Path) -
 
 
 def damaged_texts(text: str) -> Iterator[str]:
-    """The text with each word in turn exchanged, and without each line."""
-    words = itertools.cycle(_WORDS)
+    """The text with each word in turn exchanged, with the last sign of each, and without each line."""
+    words, signs = itertools.cycle(_WORDS), itertools.cycle(_SIGNS)
     for found in re.finditer(r"\S+", text):
         yield text[: found.start()] + next(words) + text[found.end() :]
+    for found in re.finditer(r"\w\b", text):
+        yield text[: found.start()] + next(signs) + text[found.end() :]
     lines = text.splitlines(keepends=True)
     yield from ("".join(lines[:number] + lines[number + 1 :]) for number in range(len(lines)))
 

@@ -59,7 +59,7 @@ class Actions:
         self, one: Directive, constants: Mapping[str, str], common: Mapping[str, Any], scope: Scope
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         code, text = (one.args[0], " ".join(one.args[1:])) if one.args else ("404", "")
-        if not code.isdigit():
+        if not number_of(code):
             code, text = "302", code
         if code in _REDIRECTS:
             target = redirect_target(text, constants)

@@ -18,7 +18,7 @@ def address_of(text: str) -> str:
     """`80`, `*:80`, `127.0.0.1`, `[::]:80`, `unix:/path` as an address with a port."""
     if text.startswith("unix:"):
         return text
-    if text.isdigit():
+    if text.isdecimal():
         return f"0.0.0.0:{text}"
     if ":" not in text or text.endswith("]"):
         text = f"{text}:80"

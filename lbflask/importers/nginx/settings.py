@@ -186,15 +186,15 @@ def _buffers(scope: Scope) -> dict[str, Any]:
 def _retries(scope: Scope, site: Site) -> dict[str, Any]:
     found: dict[str, Any] = {}
     tries = scope.value("proxy_next_upstream_tries")
-    if tries.isdigit() and int(tries):
-        found["attempts"] = min(int(tries) - 1, 10)
+    if number_of(tries):
+        found["attempts"] = min(number_of(tries) - 1, 10)
     one = scope.last("proxy_next_upstream")
     if one is not None and "off" in one.args:
         found["attempts"] = 0
     elif one is not None:
-        statuses = [int(arg.removeprefix("http_")) for arg in one.args if arg.startswith("http_")]
+        statuses = [number_of(arg.removeprefix("http_")) for arg in one.args if arg.startswith("http_")]
         if statuses:
-            found["statuses"] = [status for status in statuses if status >= 400]
+            found["statuses"] = [status for status in statuses if 400 <= status <= 599]
         if "non_idempotent" in one.args:
             site.lose(
                 one.place, "proxy_next_upstream non_idempotent", "such requests are retried only if nothing was sent"
@@ -212,7 +212,7 @@ def _error_pages(scope: Scope, site: Site) -> dict[str, Any]:
                 one.place, one.text, "the service's redirection to its login page, or its 401, reaches the client"
             )
             continue
-        if not file or any(not code.isdigit() for code in codes):
+        if not file or not all(map(number_of, codes)):
             site.lose(one.place, one.text, "error_pages takes files, and keeps the status")
             continue
         pages |= dict.fromkeys(codes, file)
