@@ -137,7 +137,7 @@ def _tables_in(kind: Any) -> list[type[BaseModel]]:
 
 def steps_of(key: str) -> list[Any]:
     """The steps of a key such as `listeners[0].bind`."""
-    return [int(step) if step.isdigit() else step for step in re.findall(r"[^.[\]]+", key)]
+    return [int(step) if re.fullmatch("[0-9]{1,9}", step) else step for step in re.findall(r"[^.[\]]+", key)]
 
 
 def _shown(value: Any, kind: type[BaseModel], steps: Sequence[Any]) -> str:

@@ -63,6 +63,14 @@ def test_the_usual_weight_has_its_number(counter: Counter) -> None:
     assert [event.reason for event in counter.facts.read_events(9)] == ["the configured weight", "weight 7"]
 
 
+@pytest.mark.parametrize("weight", ["257", "²", "٣", "1.5", "", "9" * 5000])
+def test_a_weight_that_is_none_is_refused(counter: Counter, weight: str) -> None:
+    result = ran(counter, "weight", "two", weight)
+    assert result.exit_code == 2
+    assert result.stderr.endswith("Invalid value for WEIGHT: must be a number from 0 to 256, or `usual`\n")
+    assert counter.overrides() == {}
+
+
 @pytest.mark.parametrize(
     "option", [("--kind", "operator"), ("--who", "local"), ("--backend", "two"), ("--since", "1m")]
 )
