@@ -21,7 +21,8 @@ def record(message: str, *args: object) -> logging.LogRecord:
 
 @contextmanager
 def stderr() -> Iterator[int]:
-    """The reading end of what is standard error for a while."""
+    """The reading end of what is standard error for a while; no handler of an earlier test is used again."""
+    error_log.shut_down()
     reading, writing = os.pipe()
     kept = os.dup(2)
     os.dup2(writing, 2)
