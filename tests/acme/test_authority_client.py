@@ -59,6 +59,7 @@ def failure(client: AuthorityClient) -> AuthorityError:
     return failed.value
 
 
+@pytest.mark.sampled(3, 1)
 @pytest.mark.parametrize(
     ("fault", "code", "retry_after", "reason"),
     [

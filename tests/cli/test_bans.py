@@ -15,6 +15,7 @@ from tests.cli.servers import piped, served
 from tests.control.servers import Counter
 
 
+@pytest.mark.long
 def test_a_network_is_banned_listed_and_let_in_again() -> None:
     counter = Counter()
     with served(counter) as url:

@@ -45,6 +45,7 @@ def test_a_balancer_is_live_without_any_backend_and_dead_when_it_has_ended(redis
     assert (code, line.startswith(f"lbflask: {bind} does not answer: ")) == (1, True)
 
 
+@pytest.mark.long
 def test_a_balancer_with_tls_is_live(redis_url: str, tmp_path: Path) -> None:
     pair = Authority(tmp_path).pair("balancer.test")
     tls = {"tls__certificate": pair.certificate, "tls__key": pair.key}

@@ -44,6 +44,7 @@ def lines(counter: Counter, *arguments: str, code: int = 0) -> list[str]:
     return [line for line in result.output.splitlines() if line.strip()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("settings", "command", "text"),
     [

@@ -282,6 +282,7 @@ class Load:
             thread.join(PATIENCE)
 
 
+@pytest.mark.long
 def test_drain_waits_for_downloads_under_load(cluster: AdminCluster) -> None:
     """It shows how far it is, returns 0 when the last has ended, and nothing fails."""
     name = cluster.ids[1]
@@ -300,6 +301,7 @@ def test_drain_waits_for_downloads_under_load(cluster: AdminCluster) -> None:
     assert load.least[name] < returned
 
 
+@pytest.mark.long
 def test_a_wait_that_takes_too_long_ends_with_a_code_of_its_own(cluster: AdminCluster) -> None:
     slow = [threading.Thread(target=get, args=(cluster.balancers[0].port, "/slow?s=5")) for _ in range(12)]
     for thread in slow:

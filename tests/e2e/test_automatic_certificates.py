@@ -167,6 +167,7 @@ def test_an_emptied_store_gets_back_what_the_disk_has(site: Site, store: str) ->
     assert site.orders() == 1
 
 
+@pytest.mark.long
 def test_a_name_is_validated_by_a_handshake(site: Site) -> None:
     only = {"tls__acme__domains": NAMES[0], "tls__acme__challenge": "tls-alpn-01"}
     site.balancer("one", **only)

@@ -14,6 +14,7 @@ from lbflask.store.keys import PoolKeys
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.long
 def test_a_killed_checker_continues_where_it_was(store: str, demos: list[int]) -> None:
     settings = {"redis_url": store, "backends": urls([*demos, free_port()]), "health__interval": 2}
     keys = PoolKeys("lbflask", "default")

@@ -165,6 +165,7 @@ def ask(balancer: Gunicorn, path: str, coding: str = "", method: str = "GET", **
     return get(balancer.port, path, method, headers=asked | ({"Accept-Encoding": coding} if coding else {}))
 
 
+@pytest.mark.sampled(2, 1)
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("place", ["backend", "static"])
 def test_two_hundred_documents_arrive_byte_for_byte(balancer: Gunicorn, place: str, coding: str) -> None:

@@ -189,6 +189,7 @@ def test_a_store_that_is_emptied_again_and_again_costs_no_request(store: str, de
         balancer.assert_no_traceback()
 
 
+@pytest.mark.long
 def test_a_fail_over_costs_no_request(tmp_path: Path, demos: list[int]) -> None:
     with sentinel_store(tmp_path) as servers:
         settings = {"redis_url": servers.url, "backends": urls(demos)}

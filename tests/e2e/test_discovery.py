@@ -107,6 +107,7 @@ def test_a_changed_answer_is_followed_within_its_time_to_live_and_a_second(
         assert set(balancer.healths()) == {f"127.0.0.1:{port}" for port in (staying, next(turns)[0])}
 
 
+@pytest.mark.long
 def test_what_was_found_last_serves_on_whatever_fails_and_whoever_is_restarted(store: str, names: NameServer) -> None:
     port = free_port()
     addresses = ["127.0.0.1", "127.0.0.2"]

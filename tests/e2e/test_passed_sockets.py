@@ -152,6 +152,7 @@ def test_sockets_that_nothing_names_are_all_public(tcp: list[NamedSocket], store
         balancer.assert_no_traceback()
 
 
+@pytest.mark.sampled(3, 1)
 @pytest.mark.parametrize(
     ("text", "names", "expected"),
     [

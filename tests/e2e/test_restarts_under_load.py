@@ -116,6 +116,7 @@ def test_an_upgrade_loses_nothing(front: Front) -> None:
         assert instance.health()[0] == 200
 
 
+@pytest.mark.long
 def test_a_stop_with_a_delay_loses_nothing(front: Front) -> None:
     stopped, left = front.instances
     master = stopped.master

@@ -190,6 +190,7 @@ class StickyClients:
             thread.join(PATIENCE)
 
 
+@pytest.mark.long
 def test_drain_waits_for_sticky_sessions_and_off_moves_them(cluster: SessionCluster) -> None:
     """Their requests are short: between two samples none is in flight. A request in flight keeps its backend."""
     home, cookie = cluster.session()

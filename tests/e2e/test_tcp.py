@@ -179,6 +179,7 @@ def talks(client: RawClient) -> bool:
     return client.read_until(b"\n") == b"hello\n"
 
 
+@pytest.mark.sampled(2, 1)
 @pytest.mark.parametrize("how", ["drained", "down"])
 def test_connections_end_with_a_server_that_leaves(how: str, store: str, tmp_path: Path) -> None:
     """As with a database whose primary changes: it still accepts, and connections to it are of no use."""

@@ -68,6 +68,7 @@ class TestTickets:
         assert [next_ticket(fleet) for _ in range(rest)] == list(range(latest + 1, latest + 1 + rest))
         assert len(store.asked("take_tickets")) == trips + 1
 
+    @pytest.mark.long
     def test_a_worker_that_has_become_quiet_takes_each_ticket_by_itself_again(self, store: FlakyStore) -> None:
         fleet = Fleet(store, [POOL])
         latest = grown_busy(fleet, store)[-1]

@@ -705,6 +705,7 @@ def test_fields_beyond_the_limits_are_refused(client: RawClient, backend: Backen
     assert backend.requests == []
 
 
+@pytest.mark.sampled(2, 1)
 def test_a_head_has_one_deadline_however_it_trickles(client: RawClient, backend: Backend) -> None:
     """G3, G4: a byte now and then does not buy more time."""
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ")
