@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -152,7 +151,7 @@ def _await_quiet(
 @api_command
 def weight(context: CliContext, name: str, weight: str, pool: str | None, reason: str, force: bool) -> None:
     """Set the weight of NAME, 0 to 256; `usual` restores the configured weight."""
-    if weight != "usual" and not (re.fullmatch("[0-9]{1,3}", weight) and int(weight) <= 256):
+    if weight != "usual" and not (weight.isascii() and weight.isdigit() and len(weight) < 4 and int(weight) <= 256):
         raise click.BadParameter("must be a number from 0 to 256, or `usual`", param_hint="WEIGHT")
     number = None if weight == "usual" else int(weight)
     pool_name, path = context.locate_backend(name, pool)
