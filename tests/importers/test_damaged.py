@@ -99,6 +99,7 @@ def places(values: Any) -> Iterator[tuple[Any, ...]]:
             "services: {a: {labels: {traefik.http.services.a.loadbalancer: x}}}",
             "http.services.a.loadbalancer is no table of settings",
         ),
+        (f"services: {{a: {{labels: [traefik.{'a.' * 5000}b=x]}}}}", "has too many tables within tables"),
         (
             "services: {a: {labels: [traefik.http.routers=x, traefik.http.routers.a.rule=y]}}",
             "label traefik.http.routers.a.rule: one of its names has a value of its own and labels below it",

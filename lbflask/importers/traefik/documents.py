@@ -13,10 +13,9 @@ from lbflask.importers.site import Place, UnreadableConfiguration
 #: Bytes of a file, and tables within tables.
 MOST_BYTES = 4 << 20
 _DEEPEST = 30
-#: Tables of the dynamic configuration, and those in them whose keys are names of tables.
-_SECTIONS = ("http", "tcp")
+#: Tables in a section of the dynamic configuration whose keys are names of tables.
 _NAMED = ("routers", "services", "middlewares", "serverstransports")
-#: How a server of each section is written, and the port that it has without a label.
+#: The sections: how a server of each is written, and the port that it has without a label.
 _SERVERS = {"http": ("url", "{scheme}://{host}:{port}", 80), "tcp": ("address", "{host}:{port}", 0)}
 
 
@@ -145,15 +144,16 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
 
     Raises UnreadableConfiguration with the key of another value.
     """
-    for section in _SECTIONS:
-        for kind in _tables(settings, section):
+    for section in _SERVERS:
+        for kind in _table_in(settings, section):
             if kind in _NAMED:
-                for name in _tables(settings, section, kind):
-                    _tables(settings, section, kind, name)
+                for name in _table_in(settings, section, kind):
+                    _table_in(settings, section, kind, name)
     return settings
 
 
-def _tables(settings: dict[str, Any], *keys: str) -> dict[str, Any]:
+def _table_in(settings: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """The table at these keys, which is created in the one above; that exists."""
     above = table_of(settings, *keys[:-1])
     values = above.get(keys[-1])
     if values is None:
@@ -179,22 +179,23 @@ def _of_labels(services: Mapping[str, Any]) -> dict[str, Any]:
         _checked(given)
         if is_http and not given["http"].get("services"):
             given["http"]["services"] = {str(name): {}}  # which Traefik makes where there is none
-        for section, (key, form, port) in _SERVERS.items():
-            _complete(given, section, str(name), key, form, port)
+        for section in _SERVERS:
+            _complete(given, section, str(name))
         _merge(found, given)
     return found
 
 
-def _complete(settings: dict[str, Any], section: str, host: str, key: str, form: str, port: int) -> None:
+def _complete(settings: dict[str, Any], section: str, host: str) -> None:
     """Adds the servers of services, and the only service of a container to its routers."""
-    services = _tables(settings, section, "services")
+    key, form, port = _SERVERS[section]
+    services = _table_in(settings, section, "services")
     for name in services:
         of = (section, "services", name, "loadbalancer")
-        balancer = _tables(settings, *of)
-        server = {"scheme": "http", "port": port, **_tables(settings, *of, "server"), "host": host}
+        balancer = _table_in(settings, *of)
+        server = {"scheme": "http", "port": port, **_table_in(settings, *of, "server"), "host": host}
         del balancer["server"]
         balancer.setdefault("servers", [{key: form.format_map(server)}])
-        for router in _tables(settings, section, "routers").values() if len(services) == 1 else ():
+        for router in _table_in(settings, section, "routers").values() if len(services) == 1 else ():
             router.setdefault("service", name)
 
 
@@ -212,6 +213,8 @@ def _labels(service: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _put(target: dict[str, Any], keys: Sequence[str], value: Any, label: str) -> None:
+    if len(keys) > _DEEPEST:
+        raise UnreadableConfiguration("has too many tables within tables")
     table: Any = target
     for key in keys[:-1]:
         table = table.setdefault(key, {}) if isinstance(table, dict) else None
